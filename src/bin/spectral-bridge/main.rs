@@ -1,0 +1,3 @@
+//! The launcher.
+#![forbid(unsafe_code)]
+fn main() {}

@@ -1,0 +1,196 @@
+//! The module's configuration: what a user may write, checked once, then impossible to hold wrong.
+//!
+//! `raw` mirrors the JSON that Envoy hands over (a protobuf Struct or a StringValue with the same JSON) and refuses
+//! unknown keys. Turning it into [`Config`] is the only validation, and reports every mistake at once with its path.
+//! Deliberately absent: reading environment variables or files. A secret is only named here ([`SecretSource`]); the
+//! shell reads it (`crate::secret`).
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::HeaderName;
+
+/// A checked configuration of one host (the bootstrap extension or one HTTP filter configuration).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The relays to connect to, at least one; names are unique.
+    pub relays: Vec<Relay>,
+    /// Where requests are forwarded: Envoy's local listener.
+    pub forward: Forward,
+    /// The loopback status server.
+    pub status: Status,
+}
+
+/// One relay and how to talk to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relay {
+    /// Name in logs, status and `POST /relays/{name}/reconnect`; `[A-Za-z0-9._-]{1,64}`.
+    pub name: String,
+    /// The WebSocket URL, `wss://` unless `insecure`.
+    pub url: RelayUrl,
+    /// Where the API key comes from (`PROTOCOL §2.1`).
+    pub api_key: SecretSource,
+    /// Which protocol version is accepted.
+    pub protocol: ProtocolChoice,
+    /// TLS settings for `wss://`.
+    pub tls: Tls,
+    /// How the relay is reached from a corporate network.
+    pub proxy: Proxy,
+    /// Ping interval and pong timeout (`PROTOCOL §2.4`).
+    pub keepalive: Keepalive,
+    /// Largest frame, both directions, in bytes (`PROTOCOL §2.2`).
+    pub max_frame_bytes: usize,
+    /// From receipt of a request to the last byte of its answer, and how long an answer is held (`PROTOCOL §2.5`).
+    pub request_timeout: Duration,
+    /// How long a drain lets requests in flight finish (`PROTOCOL §2.6`).
+    pub shutdown_grace: Duration,
+    /// Requests at the adapter at the same time.
+    pub max_in_flight: usize,
+    /// Requests acknowledged and waiting their turn.
+    pub max_queued: usize,
+    /// Bytes of requests and answers held at the same time.
+    pub max_held_bytes: usize,
+    /// Paths a relay may ask for, matched exactly (`PROTOCOL §2.2`).
+    pub paths: Vec<String>,
+    /// Response headers of the adapter that are passed on besides `content-type`.
+    pub response_headers: Vec<HeaderName>,
+}
+
+/// A relay's WebSocket URL in parts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RelayUrl {
+    /// `true` for `wss`.
+    pub tls: bool,
+    /// Host name or IP address, without brackets.
+    pub host: String,
+    /// Port, the scheme's default when the URL named none.
+    pub port: u16,
+    /// Path and query, at least `/`.
+    pub path_and_query: String,
+}
+
+/// Where a secret is read from. Never the secret itself: Envoy prints configurations in `/config_dump`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum SecretSource {
+    /// An environment variable of the Envoy process.
+    Env(String),
+    /// A file, read again at every use.
+    File(PathBuf),
+}
+
+/// Which protocol version is accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProtocolChoice {
+    /// Taken from the relay's `connected` frame.
+    Auto,
+    /// Version 1 only.
+    V1,
+    /// Version 2 only.
+    V2,
+}
+
+/// TLS towards the relay.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// PEM roots that replace the platform's.
+    pub ca_file: Option<PathBuf>,
+    /// PEM client certificate chain and its key: both or neither.
+    pub client: Option<ClientCertificate>,
+    /// Name to verify and to send as SNI instead of the URL's host.
+    pub server_name: Option<String>,
+}
+
+/// Client certificate files (PEM).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// Certificate chain, leaf first.
+    pub cert_file: PathBuf,
+    /// Private key.
+    pub key_file: PathBuf,
+}
+
+/// How the relay is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proxy {
+    /// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` decide, as curl reads them.
+    FromEnv,
+    /// Directly.
+    None,
+    /// Through this HTTP proxy by CONNECT.
+    Http(HttpProxy),
+}
+
+/// An HTTP proxy that speaks CONNECT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpProxy {
+    /// `true` for an `https://` proxy.
+    pub tls: bool,
+    /// Host name or IP address, without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Basic credentials.
+    pub credentials: Option<ProxyCredentials>,
+}
+
+/// Basic credentials for a proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyCredentials {
+    /// User name.
+    pub username: String,
+    /// Where the password comes from.
+    pub password: SecretSource,
+}
+
+/// Ping interval and pong timeout (`PROTOCOL §2.4`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Between pings.
+    pub interval: Duration,
+    /// From a ping to its pong.
+    pub timeout: Duration,
+}
+
+/// Where requests are forwarded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forward {
+    /// Envoy's local listener.
+    pub to: ForwardTo,
+    /// `host` sent to Envoy; the listener's address by default (`localhost` for a Unix socket).
+    pub authority: String,
+    /// Headers set on every forwarded request, replacing the relay's.
+    pub headers: Vec<ForwardHeader>,
+}
+
+/// The address of Envoy's local listener.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ForwardTo {
+    /// A Unix socket that Envoy creates.
+    Unix(PathBuf),
+    /// Plain HTTP; loopback unless `insecure_forward`.
+    Tcp {
+        /// Host name or IP address, without brackets.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+}
+
+/// A header set on every forwarded request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForwardHeader {
+    /// Header name.
+    pub name: HeaderName,
+    /// Written before the secret, for example `Bearer `.
+    pub prefix: String,
+    /// Where the value comes from.
+    pub value: SecretSource,
+}
+
+/// The loopback status server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// A loopback address; port 0 picks a free one and logs it.
+    pub listen: SocketAddr,
+}

@@ -1,0 +1,6 @@
+//! spectral-bridge for Envoy: the relay client of the spectral-bridge protocol as an Envoy dynamic module.
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod secret;
+pub mod status;

@@ -1,0 +1,4 @@
+//! What a person or a probe can ask a running module: `/healthz`, `/readyz`, `/status`, `POST /drain`,
+//! `POST /relays/{name}/reconnect`, and the same JSON under Envoy's admin.
+
+pub mod snapshot;
