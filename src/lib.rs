@@ -2,5 +2,8 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod json;
+pub mod protocol;
 pub mod secret;
 pub mod status;
+pub mod usage;
