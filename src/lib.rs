@@ -5,6 +5,7 @@ pub mod config;
 pub mod forward;
 pub mod json;
 pub mod protocol;
+pub mod relay;
 pub mod secret;
 pub mod status;
 pub mod usage;
