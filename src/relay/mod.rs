@@ -7,8 +7,11 @@
 
 mod connect;
 mod dial;
+mod driver;
 mod error;
 mod proxy;
+mod report;
+mod socket;
 mod stream;
 mod tls;
 mod tunnel;
@@ -17,5 +20,6 @@ mod tunnel;
 mod testing;
 
 pub use dial::{DIAL_TIMEOUT, RelaySocket, dial};
+pub use driver::{Command, Driver, Wiring};
 pub use error::{DialError, Peer, Step, TlsFault};
 pub use stream::{ByteCounts, RelayStream};
