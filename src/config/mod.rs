@@ -1,10 +1,33 @@
 //! The module's configuration: what a user may write, checked once, then impossible to hold wrong.
 //!
-//! `raw` mirrors the JSON that Envoy hands over (a protobuf Struct or a StringValue with the same JSON) and refuses
-//! unknown keys. Turning it into [`Config`] is the only validation, and reports every mistake at once with its path.
-//! Deliberately absent: reading environment variables or files. A secret is only named here ([`SecretSource`]); the
-//! shell reads it (`crate::secret`).
+//! [`Config::from_json`] reads the JSON that Envoy hands over (a protobuf Struct or a StringValue with the same JSON)
+//! and is the only validation: unknown keys are refused, and every mistake is reported at once with its path. `raw` is
+//! the JSON as it arrived, `fields` walks it, and one file per noun says what is allowed there. Derived readers are
+//! not used, since they stop at the first mistake. Deliberately absent: reading environment variables or files. A
+//! secret is only named here ([`SecretSource`]); the shell reads it (`crate::secret`).
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+pub mod defaults;
+mod duration;
+mod errors;
+mod fields;
+mod forward;
+mod headers;
+mod proxy;
+mod raw;
+mod relay;
+mod secret_source;
+mod status;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod url;
+mod warnings;
+
+pub use errors::{ConfigError, ConfigErrors};
+
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +43,37 @@ pub struct Config {
     pub forward: Forward,
     /// The loopback status server.
     pub status: Status,
+}
+
+impl Config {
+    /// Reads and checks a configuration.
+    ///
+    /// # Errors
+    /// Every mistake at once, never quoting what may be a secret.
+    pub fn from_json(json: &[u8]) -> Result<Self, ConfigErrors> {
+        let root = raw::parse(json)?;
+        if !matches!(root, raw::Node::Object(_)) {
+            return Err(ConfigErrors::whole(root.kind(), raw::WANTED));
+        }
+        let mistakes = errors::Mistakes::default();
+        let whole = fields::Field {
+            place: errors::Place::default(),
+            mistakes: &mistakes,
+            node: &root,
+        };
+        let config = whole.object(&["relays", "forward", "status"]).and_then(|fields| {
+            let relays = fields.required("relays", "an array of at least one relay");
+            let relays = relays.and_then(|field| relay::read_all(&field));
+            let forward = forward::read(fields.get("forward"));
+            let status = status::read(fields.get("status"));
+            Some(Self {
+                relays: relays?,
+                forward: forward?,
+                status: status?,
+            })
+        });
+        mistakes.finish(config)
+    }
 }
 
 /// One relay and how to talk to it.
@@ -68,6 +122,31 @@ pub struct RelayUrl {
     pub port: u16,
     /// Path and query, at least `/`.
     pub path_and_query: String,
+}
+
+impl RelayUrl {
+    /// `host:port`, an IPv6 address in brackets.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        url::authority(&self.host, self.port)
+    }
+}
+
+/// For logs and status: the default port is left out, and so is the query, which may hold a secret.
+impl fmt::Display for RelayUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, default_port) = if self.tls { ("wss", 443) } else { ("ws", 80) };
+        let authority = self.authority();
+        let shown = if self.port == default_port {
+            authority
+                .strip_suffix(&format!(":{default_port}"))
+                .unwrap_or(&authority)
+        } else {
+            &authority
+        };
+        let path = self.path_and_query.split('?').next().unwrap_or("/");
+        write!(f, "{scheme}://{shown}{path}")
+    }
 }
 
 /// Where a secret is read from. Never the secret itself: Envoy prints configurations in `/config_dump`.

@@ -1,0 +1,60 @@
+//! Every default and range, with where it comes from.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// The name of the only relay.
+pub const RELAY_NAME: &str = "default";
+
+/// `PROTOCOL §2.4`: a ping every 30 seconds.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// `PROTOCOL §2.4`: 10 seconds from a ping to its pong.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// `PROTOCOL §2.2`: a frame is at most 16 MiB.
+pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
+
+/// `PROTOCOL §3.1`: the reference relay waits this long, and a client must not wait less (§2.5).
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// `PROTOCOL §2.6`: below Docker's 10 seconds between SIGTERM and SIGKILL.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(8);
+
+/// Conversations at the adapter at once: more than one model serves well, fewer than Envoy's default breaker of 1024.
+pub const MAX_IN_FLIGHT: usize = 512;
+
+/// Requests acknowledged and waiting: small ones, as `max_held_bytes` bounds the large ones.
+pub const MAX_QUEUED: usize = 16_384;
+
+/// 16 of the largest frames, or some ten thousand of the usual size; fits a sidecar's memory limit of 512 MiB.
+pub const MAX_HELD_BYTES: usize = 256 * 1024 * 1024;
+
+/// `PROTOCOL §2.2`: the endpoints that a relay may ask for.
+pub const PATHS: [&str; 2] = ["/v1/chat/completions", "/v1/responses"];
+
+/// The Unix socket of the shipped Envoy configurations.
+pub const FORWARD_TO: &str = "/run/spectral-bridge/adapter.sock";
+
+/// `Host` for a Unix socket, which has no address of its own.
+pub const FORWARD_AUTHORITY: &str = "localhost";
+
+/// The status server: next to the reference client's adapter port 8840.
+pub const STATUS_LISTEN: &str = "127.0.0.1:8841";
+
+/// Below, a ping follows a ping; above, every firewall has forgotten the connection.
+pub(super) const KEEPALIVE_RANGE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
+/// No answer can be expected faster, no person waits longer.
+pub(super) const REQUEST_TIMEOUT_RANGE: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(24 * 3600);
+/// `0s` closes at once.
+pub(super) const SHUTDOWN_GRACE_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
+/// A frame must hold at least an error answer; `PROTOCOL §2.2` gives the upper end.
+pub(super) const MAX_FRAME_RANGE: RangeInclusive<u64> = 1024..=16 * 1024 * 1024;
+/// Each one is a connection to Envoy.
+pub(super) const MAX_IN_FLIGHT_RANGE: RangeInclusive<u64> = 1..=65_536;
+/// Each one is at least an entry in a table.
+pub(super) const MAX_QUEUED_RANGE: RangeInclusive<u64> = 1..=1_048_576;
+/// Below 4 GiB; the lower end is `max_frame_bytes`, since one frame must fit.
+pub(super) const MAX_HELD_LIMIT: u64 = (1 << 32) - 1;
+/// Each relay has its own connection and tables.
+pub(super) const MAX_RELAYS: usize = 64;

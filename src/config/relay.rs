@@ -1,0 +1,261 @@
+//! One entry of `relays`, and what must hold between entries.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
+use super::errors::shown;
+use super::fields::{Field, Fields};
+use super::raw::Node;
+use super::{Keepalive, ProtocolChoice, Relay, RelayUrl, SecretSource};
+use super::{defaults, duration, headers, proxy, secret_source, tls, url};
+
+/// Reads `relays`.
+pub(super) fn read_all(field: &Field<'_>) -> Option<Vec<Relay>> {
+    let items = field.items("relays")?;
+    if items.is_empty() || items.len() > defaults::MAX_RELAYS {
+        return field.wrong(
+            format!("{} relays", items.len()),
+            format!("from 1 to {}", defaults::MAX_RELAYS),
+        );
+    }
+    let only = items.len() == 1;
+    let opened: Vec<Option<Fields<'_>>> = items.iter().map(|item| item.clone().object(&KEYS)).collect();
+    let identities: Vec<Identity> = opened
+        .iter()
+        .map(|fields| fields.as_ref().map(|f| identity(f, only)).unwrap_or_default())
+        .collect();
+    refuse_twins(&items, &identities);
+    let relays: Vec<Option<Relay>> = opened
+        .iter()
+        .zip(identities)
+        .map(|(fields, identity)| read(fields.as_ref()?, identity))
+        .collect();
+    relays.into_iter().collect()
+}
+
+/// What tells relays apart. Each part is `None` when it was a mistake.
+#[derive(Default)]
+struct Identity {
+    name: Option<String>,
+    url: Option<RelayUrl>,
+    api_key: Option<SecretSource>,
+}
+
+fn identity(fields: &Fields<'_>, only: bool) -> Identity {
+    let name = name(fields, only);
+    let insecure = fields.flag("insecure");
+    let url = fields
+        .required("url", URL)
+        .and_then(|field| relay_url(&field, insecure));
+    let api_key = fields
+        .required("api_key", secret_source::USE)
+        .and_then(secret_source::read);
+    Identity { name, url, api_key }
+}
+
+fn read(fields: &Fields<'_>, identity: Identity) -> Option<Relay> {
+    let protocol = fields.or("protocol", ProtocolChoice::Auto, |field| protocol(&field));
+    let tls = tls::read(fields, identity.url.as_ref());
+    let proxy = proxy::read(fields);
+    let keepalive = keepalive(fields);
+    let request_timeout = duration::read(
+        fields,
+        "request_timeout",
+        defaults::REQUEST_TIMEOUT,
+        &defaults::REQUEST_TIMEOUT_RANGE,
+    );
+    let shutdown_grace = duration::read(
+        fields,
+        "shutdown_grace",
+        defaults::SHUTDOWN_GRACE,
+        &defaults::SHUTDOWN_GRACE_RANGE,
+    );
+    let limits = limits(fields);
+    let paths = fields.or("paths", defaults::PATHS.map(str::to_owned).to_vec(), |field| {
+        paths(&field)
+    });
+    let response_headers = fields.or("response_headers", Vec::new(), |field| {
+        headers::read_response_headers(&field)
+    });
+    let limits = limits?;
+    Some(Relay {
+        name: identity.name?,
+        url: identity.url?,
+        api_key: identity.api_key?,
+        protocol: protocol?,
+        tls: tls?,
+        proxy: proxy?,
+        keepalive: keepalive?,
+        max_frame_bytes: limits.frame_bytes,
+        request_timeout: request_timeout?,
+        shutdown_grace: shutdown_grace?,
+        max_in_flight: limits.in_flight,
+        max_queued: limits.queued,
+        max_held_bytes: limits.held_bytes,
+        paths: paths?,
+        response_headers: response_headers?,
+    })
+}
+
+fn name(fields: &Fields<'_>, only: bool) -> Option<String> {
+    let allowed = "1 to 64 of A-Z a-z 0-9 . _ -, with at least one letter or digit";
+    let field = match fields.get("name") {
+        Some(field) => field,
+        None if only => return Some(defaults::RELAY_NAME.to_owned()),
+        None => fields.required("name", "with several relays, each needs a name of its own")?,
+    };
+    let name = field.text(allowed)?;
+    let ok = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    // A name is a segment of a status URL, where `.` and `..` mean something else.
+    let fits = name.len() <= MAX_NAME && name.bytes().all(ok) && name.bytes().any(|b| b.is_ascii_alphanumeric());
+    if fits {
+        Some(name.to_owned())
+    } else {
+        field.wrong(format!("{} is not a name", shown(name)), allowed)
+    }
+}
+
+/// `insecure` is `None` when it was itself a mistake, and then no second one is made of it.
+fn relay_url(field: &Field<'_>, insecure: Option<bool>) -> Option<RelayUrl> {
+    let parts = url::read(field, &["wss", "ws"], URL)?;
+    let tls = parts.scheme == "wss";
+    // PROTOCOL §2.1: plain ws:// is not permitted for conforming deployments
+    if !tls && insecure == Some(false) {
+        return field.wrong(
+            "ws:// is not encrypted",
+            "use wss://, or set insecure: true for development on one host",
+        );
+    }
+    let port = parts.port.unwrap_or(if tls { 443 } else { 80 });
+    Some(RelayUrl {
+        tls,
+        host: parts.host,
+        port,
+        path_and_query: parts.path_and_query,
+    })
+}
+
+fn protocol(field: &Field<'_>) -> Option<ProtocolChoice> {
+    let allowed = "auto, 1 or 2";
+    match field.node {
+        Node::Text(text) if text == "auto" => Some(ProtocolChoice::Auto),
+        Node::Text(text) if !matches!(text.as_str(), "1" | "2") => field.wrong(shown(text), allowed),
+        Node::Text(_) | Node::Number(_) => match field.integer(&(1..=2))? {
+            1 => Some(ProtocolChoice::V1),
+            _ => Some(ProtocolChoice::V2),
+        },
+        Node::Null | Node::Bool(_) | Node::Array(_) | Node::Object(_) => field.wrong(field.node.kind(), allowed),
+    }
+}
+
+fn keepalive(fields: &Fields<'_>) -> Option<Keepalive> {
+    let default = Keepalive {
+        interval: defaults::KEEPALIVE_INTERVAL,
+        timeout: defaults::KEEPALIVE_TIMEOUT,
+    };
+    fields.or("keepalive", default, |field| {
+        let fields = field.object(&["interval", "timeout"])?;
+        let interval = duration::read(&fields, "interval", default.interval, &defaults::KEEPALIVE_RANGE);
+        let timeout = duration::read(&fields, "timeout", default.timeout, &defaults::KEEPALIVE_RANGE);
+        Some(Keepalive {
+            interval: interval?,
+            timeout: timeout?,
+        })
+    })
+}
+
+struct Limits {
+    frame_bytes: usize,
+    in_flight: usize,
+    queued: usize,
+    held_bytes: usize,
+}
+
+fn limits(fields: &Fields<'_>) -> Option<Limits> {
+    let frame_bytes = fields.size("max_frame_bytes", defaults::MAX_FRAME_BYTES, &defaults::MAX_FRAME_RANGE);
+    let in_flight = fields.size("max_in_flight", defaults::MAX_IN_FLIGHT, &defaults::MAX_IN_FLIGHT_RANGE);
+    let queued = fields.size("max_queued", defaults::MAX_QUEUED, &defaults::MAX_QUEUED_RANGE);
+    // A frame that could never be held could never be answered.
+    let least = frame_bytes.map_or(*defaults::MAX_FRAME_RANGE.start(), |bytes| bytes as u64);
+    let held_range: RangeInclusive<u64> = least..=defaults::MAX_HELD_LIMIT;
+    let held_bytes = fields.size("max_held_bytes", defaults::MAX_HELD_BYTES, &held_range);
+    Some(Limits {
+        frame_bytes: frame_bytes?,
+        in_flight: in_flight?,
+        queued: queued?,
+        held_bytes: held_bytes?,
+    })
+}
+
+fn paths(field: &Field<'_>) -> Option<Vec<String>> {
+    let allowed = format!("one or both of {}", defaults::PATHS.join(", "));
+    let items = field.items("paths")?;
+    if items.is_empty() {
+        return field.wrong("no paths", allowed);
+    }
+    let mut paths: Vec<String> = Vec::new();
+    let mut complete = true;
+    for item in &items {
+        match item.text(&allowed) {
+            // PROTOCOL §2.2: the client accepts only the protocol-defined endpoints
+            Some(path) if !defaults::PATHS.contains(&path) => {
+                let problem = format!(
+                    "{} is not a path of the protocol, others cannot be opened yet",
+                    shown(path)
+                );
+                item.wrong::<()>(problem, &allowed);
+            }
+            Some(path) if paths.iter().any(|p| p == path) => {
+                item.wrong::<()>(format!("{} is there twice", shown(path)), "each path once");
+            }
+            Some(path) => paths.push(path.to_owned()),
+            None => complete = false,
+        }
+    }
+    complete.then_some(paths)
+}
+
+/// Names are unique, and one client serves a key at a time.
+fn refuse_twins(items: &[Field<'_>], identities: &[Identity]) {
+    let mut names = HashMap::new();
+    let mut tunnels = HashMap::new();
+    for (i, (item, identity)) in items.iter().zip(identities).enumerate() {
+        if let Some(name) = &identity.name
+            && let Some(first) = names.insert(name, i)
+        {
+            let problem = format!("{} is also the name of relays[{first}]", shown(name));
+            item.mistakes
+                .add::<()>(&item.place.key("name"), problem, "a name of its own for each relay");
+        }
+        // PROTOCOL §2.5: one client process serves a key at a time
+        if let Some(tunnel) = identity.url.as_ref().zip(identity.api_key.as_ref())
+            && let Some(first) = tunnels.insert(tunnel, i)
+        {
+            let allowed = "one relay per key: two would take the connection from each other";
+            item.wrong::<()>(format!("the same url and api_key as relays[{first}]"), allowed);
+        }
+    }
+}
+
+const KEYS: [&str; 16] = [
+    "name",
+    "url",
+    "api_key",
+    "protocol",
+    "insecure",
+    "tls",
+    "proxy",
+    "keepalive",
+    "max_frame_bytes",
+    "request_timeout",
+    "shutdown_grace",
+    "max_in_flight",
+    "max_queued",
+    "max_held_bytes",
+    "paths",
+    "response_headers",
+];
+
+const URL: &str = "the relay's WebSocket URL, such as wss://relay.example.com/connect";
+
+const MAX_NAME: usize = 64;
