@@ -11,7 +11,9 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         Some(at) => text.split_at(at),
         None => (text, "s"),
     };
-    let number: f64 = number.parse().map_err(|_| format!("`{text}` is no duration, write for example 20s or 500ms"))?;
+    let number: f64 = number
+        .parse()
+        .map_err(|_| format!("`{text}` is no duration, write for example 20s or 500ms"))?;
     let seconds = match unit {
         "ms" => number / 1000.0,
         "s" => number,

@@ -34,7 +34,11 @@ pub struct Server {
 
 impl Default for Server {
     fn default() -> Self {
-        Self { tasks: Mutex::default(), listeners: Mutex::default(), draining: watch::Sender::new(false) }
+        Self {
+            tasks: Mutex::default(),
+            listeners: Mutex::default(),
+            draining: watch::Sender::new(false),
+        }
     }
 }
 
@@ -68,7 +72,9 @@ impl Server {
         let server = Arc::clone(self);
         let accepting = self.spawn(async move {
             loop {
-                let Ok((socket, _)) = listener.accept().await else { continue };
+                let Ok((socket, _)) = listener.accept().await else {
+                    continue;
+                };
                 // Small frames and answers go out at once. A socket that is already gone fails on its first read.
                 drop(socket.set_nodelay(true));
                 let draining = server.draining.subscribe();
@@ -129,8 +135,9 @@ async fn serve<S, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let connection =
-        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).with_upgrades();
+    let connection = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(socket), service)
+        .with_upgrades();
     let mut connection = pin!(connection);
     let mut told = pin!(async move { drop(draining.wait_for(|draining| *draining).await) });
     // An error here is a peer that went away or a handler that hangs up on purpose: both end the connection, no more.

@@ -87,7 +87,10 @@ impl Arguments {
             reconnect_wait: self.reconnect_wait,
             max_frame_bytes: self.max_frame_bytes,
             rotate_after: self.rotate_after,
-            tls: self.tls_cert.zip(self.tls_key).map(|(cert, key)| TlsFiles { cert, key }),
+            tls: self
+                .tls_cert
+                .zip(self.tls_key)
+                .map(|(cert, key)| TlsFiles { cert, key }),
             journal: false,
             log: !self.quiet,
             ..defaults

@@ -29,11 +29,17 @@ enum Verdict {
 /// Answers a client's handshake and starts its connection.
 pub(super) fn upgrade(shared: &Arc<Shared>, mut request: Request<Incoming>) -> Reply {
     let Some(accept) = handshake(request.method(), request.headers()) else {
-        return refusal(StatusCode::UPGRADE_REQUIRED, "websocket_expected", "/connect speaks WebSocket version 13");
+        return refusal(
+            StatusCode::UPGRADE_REQUIRED,
+            "websocket_expected",
+            "/connect speaks WebSocket version 13",
+        );
     };
     let verdict = judge(shared, request.headers());
     if let Verdict::Forbidden = verdict {
-        shared.journal.add("", 0, || Event::Refused(StatusCode::FORBIDDEN.as_u16()));
+        shared
+            .journal
+            .add("", 0, || Event::Refused(StatusCode::FORBIDDEN.as_u16()));
         shared.log(|| "refused a client with an unknown key: HTTP 403".to_owned());
         return refusal(StatusCode::FORBIDDEN, "invalid_api_key", "invalid api key");
     }
@@ -76,14 +82,24 @@ fn judge(shared: &Shared, headers: &HeaderMap) -> Verdict {
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ").map(str::trim)
+    headers
+        .get(header::AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .strip_prefix("Bearer ")
+        .map(str::trim)
 }
 
 /// The value of `Sec-WebSocket-Accept`, if this is a WebSocket handshake (RFC 6455 §4.2.1).
 fn handshake(method: &Method, headers: &HeaderMap) -> Option<String> {
     let lists = |name: header::HeaderName, token: &str| {
-        let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
+        let values = headers
+            .get_all(name)
+            .into_iter()
+            .filter_map(|value| value.to_str().ok());
+        values
+            .flat_map(|value| value.split(','))
+            .any(|item| item.trim().eq_ignore_ascii_case(token))
     };
     let asked = method == Method::GET
         && lists(header::CONNECTION, "upgrade")

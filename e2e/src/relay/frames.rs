@@ -99,7 +99,9 @@ pub fn request(version: Version, request_id: &str, call: &Call<'_>) -> Result<Ut
 /// Reads what a client sent.
 #[must_use]
 pub fn read(text: &Utf8Bytes) -> Inbound {
-    let Ok(frame) = serde_json::from_str::<Frame<'_>>(text.as_str()) else { return Inbound::Unknown };
+    let Ok(frame) = serde_json::from_str::<Frame<'_>>(text.as_str()) else {
+        return Inbound::Unknown;
+    };
     let (Some(kind), Some(request_id)) = (string(frame.kind), string(frame.request_id)) else {
         return Inbound::Unknown;
     };
@@ -138,7 +140,11 @@ fn answer(payload: Option<&RawValue>, text: &Utf8Bytes) -> Result<Answer, String
         Some((name, HeaderValue::from_str(value.as_str()?).ok()?))
     });
     let whole: &Bytes = text.as_ref();
-    Ok(Answer { status, headers: headers.collect(), body: whole.slice_ref(payload.body.get().as_bytes()) })
+    Ok(Answer {
+        status,
+        headers: headers.collect(),
+        body: whole.slice_ref(payload.body.get().as_bytes()),
+    })
 }
 
 fn headers(all: &HeaderMap) -> String {
@@ -148,7 +154,10 @@ fn headers(all: &HeaderMap) -> String {
         if !end_to_end(name) || *name == header::HOST || *name == header::AUTHORIZATION {
             continue;
         }
-        object.entry(name.as_str()).and_modify(|seen| seen.extend([", ", value])).or_insert_with(|| value.to_owned());
+        object
+            .entry(name.as_str())
+            .and_modify(|seen| seen.extend([", ", value]))
+            .or_insert_with(|| value.to_owned());
     }
     serde_json::to_string(&object).unwrap_or_else(|_| "{}".to_owned())
 }

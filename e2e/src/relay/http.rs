@@ -53,7 +53,9 @@ async fn route(shared: &Arc<Shared>, request: Request<Incoming>) -> Reply {
         }
         _ => {}
     }
-    let below = path.strip_prefix("/relays/").and_then(|rest| rest.find('/').map(|at| rest.split_at(at)));
+    let below = path
+        .strip_prefix("/relays/")
+        .and_then(|rest| rest.find('/').map(|at| rest.split_at(at)));
     match below {
         Some((relay, path)) => forward(shared, relay, path, request).await,
         None => refusal(StatusCode::NOT_FOUND, "not_found", "no such endpoint"),
@@ -63,8 +65,10 @@ async fn route(shared: &Arc<Shared>, request: Request<Incoming>) -> Reply {
 fn health(shared: &Shared) -> Reply {
     let mut relays: Vec<_> = shared.keys.slots();
     relays.sort_by(|one, other| one.id().cmp(other.id()));
-    let relays: Vec<_> =
-        relays.iter().map(|slot| json!({"relay_id": slot.id(), "connected": slot.is_connected()})).collect();
+    let relays: Vec<_> = relays
+        .iter()
+        .map(|slot| json!({"relay_id": slot.id(), "connected": slot.is_connected()}))
+        .collect();
     reply(StatusCode::OK, &json!({ "relays": relays }))
 }
 
@@ -80,11 +84,19 @@ async fn provision(shared: &Shared, request: Request<Incoming>) -> Reply {
         Err(refused) => return *refused,
     };
     let Ok(Provision { relay_id }) = serde_json::from_slice(&body) else {
-        return refusal(StatusCode::BAD_REQUEST, "invalid_request", r#"expected {"relay_id": "..."}"#);
+        return refusal(
+            StatusCode::BAD_REQUEST,
+            "invalid_request",
+            r#"expected {"relay_id": "..."}"#,
+        );
     };
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if relay_id.is_empty() || relay_id.len() > 64 || !relay_id.chars().all(plain) {
-        return refusal(StatusCode::BAD_REQUEST, "invalid_request", "relay_id is 1 to 64 of A-Z a-z 0-9 . _ -");
+        return refusal(
+            StatusCode::BAD_REQUEST,
+            "invalid_request",
+            "relay_id is 1 to 64 of A-Z a-z 0-9 . _ -",
+        );
     }
     match shared.keys.provision(&relay_id) {
         Some(key) => reply(StatusCode::CREATED, &json!({"relay_id": relay_id, "api_key": key})),
@@ -98,7 +110,11 @@ async fn forward(shared: &Shared, relay: &str, path: &str, request: Request<Inco
     };
     // PROTOCOL 0.1.2 §2.2: version 1 has one endpoint.
     if shared.options.version == Version::V1 && path != "/v1/chat/completions" {
-        return refusal(StatusCode::NOT_FOUND, "not_found", "version 1 forwards /v1/chat/completions only");
+        return refusal(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "version 1 forwards /v1/chat/completions only",
+        );
     }
     let limit = shared.options.max_frame_bytes;
     let (head, body) = request.into_parts();
@@ -107,10 +123,21 @@ async fn forward(shared: &Shared, relay: &str, path: &str, request: Request<Inco
         Err(refused) => return *refused,
     };
     let request_id = shared.keys.next_request_id();
-    let call = Call { method: &head.method, path, headers: &head.headers, body: &body };
+    let call = Call {
+        method: &head.method,
+        path,
+        headers: &head.headers,
+        body: &body,
+    };
     let frame = match frames::request(shared.options.version, &request_id, &call) {
         Ok(frame) => frame,
-        Err(e) => return refusal(StatusCode::BAD_REQUEST, "invalid_json", &format!("the body is not JSON: {e}")),
+        Err(e) => {
+            return refusal(
+                StatusCode::BAD_REQUEST,
+                "invalid_json",
+                &format!("the body is not JSON: {e}"),
+            );
+        }
     };
     if frame.len() > limit {
         return too_large(limit);
@@ -138,15 +165,33 @@ fn respond(slot: &Slot, answer: Result<Answer, Failure>) -> Reply {
     let id = slot.id();
     let unavailable = StatusCode::SERVICE_UNAVAILABLE;
     let (status, code, message) = match failure {
-        Failure::NeverConnected => (unavailable, "client_never_connected", format!("no client of {id} has connected")),
-        Failure::Away => (unavailable, "client_away", format!("the client of {id} is not connected")),
-        Failure::NotSent => (unavailable, "not_sent", format!("the request could not be sent to the client of {id}")),
+        Failure::NeverConnected => (
+            unavailable,
+            "client_never_connected",
+            format!("no client of {id} has connected"),
+        ),
+        Failure::Away => (
+            unavailable,
+            "client_away",
+            format!("the client of {id} is not connected"),
+        ),
+        Failure::NotSent => (
+            unavailable,
+            "not_sent",
+            format!("the request could not be sent to the client of {id}"),
+        ),
         Failure::Gone => (unavailable, "client_gone", format!("the client of {id} stopped")),
         Failure::Stopping => (unavailable, "relay_stopping", "the relay is shutting down".to_owned()),
-        Failure::Timeout => (StatusCode::GATEWAY_TIMEOUT, "client_timeout", format!("the client of {id} timed out")),
-        Failure::Unreadable(why) => {
-            (StatusCode::BAD_GATEWAY, "unreadable_response", format!("the response frame of {id} is unreadable: {why}"))
-        }
+        Failure::Timeout => (
+            StatusCode::GATEWAY_TIMEOUT,
+            "client_timeout",
+            format!("the client of {id} timed out"),
+        ),
+        Failure::Unreadable(why) => (
+            StatusCode::BAD_GATEWAY,
+            "unreadable_response",
+            format!("the response frame of {id} is unreadable: {why}"),
+        ),
     };
     refusal(status, code, &message)
 }
@@ -155,7 +200,11 @@ async fn collect(body: Incoming, limit: usize) -> Result<Bytes, Box<Reply>> {
     match Limited::new(body, limit).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(e) if e.is::<LengthLimitError>() => Err(Box::new(too_large(limit))),
-        Err(e) => Err(Box::new(refusal(StatusCode::BAD_REQUEST, "unreadable_body", &e.to_string()))),
+        Err(e) => Err(Box::new(refusal(
+            StatusCode::BAD_REQUEST,
+            "unreadable_body",
+            &e.to_string(),
+        ))),
     }
 }
 
@@ -163,12 +212,17 @@ async fn collect(body: Incoming, limit: usize) -> Result<Bytes, Box<Reply>> {
 fn too_large(limit: usize) -> Reply {
     let message = format!("the request does not fit a frame of {limit} bytes");
     let mut reply = refusal(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", &message);
-    reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    reply
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("close"));
     reply
 }
 
 pub(super) fn refusal(status: StatusCode, code: &str, message: &str) -> Reply {
-    reply(status, &json!({"error": {"message": message, "type": "relay_error", "code": code}}))
+    reply(
+        status,
+        &json!({"error": {"message": message, "type": "relay_error", "code": code}}),
+    )
 }
 
 fn reply(status: StatusCode, body: &Value) -> Reply {
@@ -181,5 +235,6 @@ fn reply(status: StatusCode, body: &Value) -> Reply {
 }
 
 fn path_and_query(uri: &Uri) -> String {
-    uri.path_and_query().map_or_else(|| "/".to_owned(), |path| path.as_str().to_owned())
+    uri.path_and_query()
+        .map_or_else(|| "/".to_owned(), |path| path.as_str().to_owned())
 }

@@ -51,12 +51,20 @@ pub struct Journal {
 
 impl Journal {
     pub(super) fn new(enabled: bool) -> Self {
-        Self { entries: Mutex::default(), changed: watch::Sender::new(()), enabled }
+        Self {
+            entries: Mutex::default(),
+            changed: watch::Sender::new(()),
+            enabled,
+        }
     }
 
     pub(super) fn add(&self, relay: &str, connection: u64, event: impl FnOnce() -> Event) {
         if self.enabled {
-            locked(&self.entries).push(Entry { relay: relay.to_owned(), connection, event: event() });
+            locked(&self.entries).push(Entry {
+                relay: relay.to_owned(),
+                connection,
+                event: event(),
+            });
             self.changed.send_replace(());
         }
     }
@@ -85,7 +93,9 @@ impl Journal {
                 }
             }
         };
-        tokio::time::timeout(deadline, search).await.map_err(|_| self.describe(deadline))
+        tokio::time::timeout(deadline, search)
+            .await
+            .map_err(|_| self.describe(deadline))
     }
 
     /// Ids of acks received, in order.
@@ -120,7 +130,10 @@ impl Journal {
     /// How many handshakes were refused.
     #[must_use]
     pub fn refusals(&self) -> usize {
-        locked(&self.entries).iter().filter(|entry| matches!(entry.event, Event::Refused(_))).count()
+        locked(&self.entries)
+            .iter()
+            .filter(|entry| matches!(entry.event, Event::Refused(_)))
+            .count()
     }
 
     fn received_ids(&self, kind: &str) -> Vec<String> {
@@ -134,7 +147,12 @@ impl Journal {
 
     fn describe(&self, deadline: Duration) -> String {
         let mut text = format!("not seen within {deadline:?}; the relay's journal:");
-        for Entry { relay, connection, event } in self.entries() {
+        for Entry {
+            relay,
+            connection,
+            event,
+        } in self.entries()
+        {
             let mut line = format!("{event:?}");
             if let Some((cut, _)) = line.char_indices().nth(300) {
                 line.truncate(cut);

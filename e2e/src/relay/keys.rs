@@ -29,7 +29,9 @@ struct Table {
 
 impl std::fmt::Debug for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Table").field("slots", &self.slots.keys()).finish_non_exhaustive()
+        f.debug_struct("Table")
+            .field("slots", &self.slots.keys())
+            .finish_non_exhaustive()
     }
 }
 
@@ -75,17 +77,32 @@ impl Keys {
 
     /// The slot of the relay `id`.
     pub(super) fn slot(&self, id: &str) -> Option<Arc<Slot>> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner).slots.get(id).cloned()
+        self.table
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .slots
+            .get(id)
+            .cloned()
     }
 
     /// All slots.
     pub(super) fn slots(&self) -> Vec<Arc<Slot>> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner).slots.values().cloned().collect()
+        self.table
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .slots
+            .values()
+            .cloned()
+            .collect()
     }
 
     /// An id no other request has.
     pub(super) fn next_request_id(&self) -> String {
-        format!("req-{}-{}", self.life, self.requests.fetch_add(1, Ordering::Relaxed) + 1)
+        format!(
+            "req-{}-{}",
+            self.life,
+            self.requests.fetch_add(1, Ordering::Relaxed) + 1
+        )
     }
 }
 
@@ -93,6 +110,9 @@ fn random_hex(bytes: usize) -> String {
     let mut random = vec![0; bytes];
     // The operating system's randomness failing leaves nothing sensible to do for a test relay.
     #[allow(clippy::expect_used)]
-    default_provider().secure_random.fill(&mut random).expect("the operating system gives random bytes");
+    default_provider()
+        .secure_random
+        .fill(&mut random)
+        .expect("the operating system gives random bytes");
     random.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -73,7 +73,16 @@ impl Relay {
         let keys = Keys::new(&options, &journal);
         let server = Mutex::new(Arc::new(Server::default()));
         let (public, internal) = (options.public, options.internal.unwrap_or(options.public));
-        let mut relay = Self { shared: Arc::new(Shared { options, journal, keys, server }), public, internal };
+        let mut relay = Self {
+            shared: Arc::new(Shared {
+                options,
+                journal,
+                keys,
+                server,
+            }),
+            public,
+            internal,
+        };
         relay.listen().await?;
         Ok(relay)
     }
@@ -190,7 +199,8 @@ impl Drop for Relay {
 }
 
 fn acceptor(files: &TlsFiles) -> io::Result<TlsAcceptor> {
-    let other = |e: &dyn std::fmt::Display, path: &std::path::Path| io::Error::other(format!("{}: {e}", path.display()));
+    let other =
+        |e: &dyn std::fmt::Display, path: &std::path::Path| io::Error::other(format!("{}: {e}", path.display()));
     let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&files.cert).and_then(Iterator::collect);
     let chain = chain.map_err(|e| other(&e, &files.cert))?;
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|e| other(&e, &files.key))?;

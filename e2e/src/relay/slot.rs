@@ -113,7 +113,13 @@ struct Pending {
 impl Slot {
     pub(super) fn new(id: &str, options: Arc<RelayOptions>, journal: Arc<Journal>) -> Self {
         let presence = watch::Sender::new(0);
-        Self { id: id.to_owned(), options, journal, state: Mutex::default(), presence }
+        Self {
+            id: id.to_owned(),
+            options,
+            journal,
+            state: Mutex::default(),
+            presence,
+        }
     }
 
     /// The relay id.
@@ -137,7 +143,10 @@ impl Slot {
         let seen = timeout(deadline, presence.wait_for(|current| *current >= number.max(1))).await;
         match seen {
             Ok(_) => Ok(()),
-            Err(_) => Err(format!("relay {}: connection {number} not seen within {deadline:?}", self.id)),
+            Err(_) => Err(format!(
+                "relay {}: connection {number} not seen within {deadline:?}",
+                self.id
+            )),
         }
     }
 
@@ -205,7 +214,11 @@ impl Slot {
             return Err(Failure::Stopping);
         }
         let Some(link) = &state.link else {
-            return Err(if state.seen { Failure::Away } else { Failure::NeverConnected });
+            return Err(if state.seen {
+                Failure::Away
+            } else {
+                Failure::NeverConnected
+            });
         };
         let connection = link.number;
         let request = Outgoing::Request(request_id.to_owned(), frame.clone());
@@ -213,7 +226,13 @@ impl Slot {
         link.commands.send(request).map_err(|_| Failure::NotSent)?;
         state.sent += 1;
         let (answer, receipt) = oneshot::channel();
-        let pending = Pending { frame: frame.clone(), order: state.sent, connection, acked: false, answer };
+        let pending = Pending {
+            frame: frame.clone(),
+            order: state.sent,
+            connection,
+            acked: false,
+            answer,
+        };
         state.pending.insert(request_id.to_owned(), pending);
         Ok(receipt)
     }
@@ -227,22 +246,43 @@ impl Slot {
         let number = state.connections;
         // PROTOCOL §3.1: accept the newer connection, close the older one cleanly.
         if let Some(older) = state.link.take() {
-            drop(older.commands.send(Outgoing::Close(1000, "replaced by newer connection")));
+            drop(
+                older
+                    .commands
+                    .send(Outgoing::Close(1000, "replaced by newer connection")),
+            );
         }
         self.journal.add(&self.id, number, || {
             let mut headers = headers.clone();
             headers.remove(hyper::header::AUTHORIZATION);
             Event::Connected(headers)
         });
-        let link = Link { number, commands, cut: Arc::clone(&cut) };
+        let link = Link {
+            number,
+            commands,
+            cut: Arc::clone(&cut),
+        };
         if state.stopping {
             drop(link.commands.send(Outgoing::Close(1012, "relay is shutting down")));
-            return Attached { number, commands: receiver, cut };
+            return Attached {
+                number,
+                commands: receiver,
+                cut,
+            };
         }
         match &self.options.hello {
-            Hello::Silence => return Attached { number, commands: receiver, cut },
+            Hello::Silence => {
+                return Attached {
+                    number,
+                    commands: receiver,
+                    cut,
+                };
+            }
             Hello::Text(text) => drop(link.commands.send(Outgoing::Text(text.as_str().into()))),
-            Hello::Connected => drop(link.commands.send(Outgoing::Text(frames::connected(self.options.version)))),
+            Hello::Connected => drop(
+                link.commands
+                    .send(Outgoing::Text(frames::connected(self.options.version))),
+            ),
         }
         if self.options.version == Version::V2 {
             state.resend(&link);
@@ -250,7 +290,11 @@ impl Slot {
         state.link = Some(link);
         state.seen = true;
         self.presence.send_replace(number);
-        Attached { number, commands: receiver, cut }
+        Attached {
+            number,
+            commands: receiver,
+            cut,
+        }
     }
 
     /// Takes a connection away; `unsent` is what was never written to it.
@@ -270,8 +314,14 @@ impl Slot {
             state.fail_all(&Failure::Gone);
         }
         for outgoing in unsent {
-            let Outgoing::Request(request_id, _) = outgoing else { continue };
-            if state.pending.get(&request_id).is_some_and(|pending| pending.connection == number) {
+            let Outgoing::Request(request_id, _) = outgoing else {
+                continue;
+            };
+            if state
+                .pending
+                .get(&request_id)
+                .is_some_and(|pending| pending.connection == number)
+            {
                 state.fail(&request_id, Failure::NotSent);
             }
         }
@@ -319,7 +369,10 @@ impl Slot {
         let mut state = locked(&self.state);
         let connections = state.connections;
         // The count goes on, so that a journal's connection numbers stay unique; callers must not notice.
-        *state = State { connections, ..State::default() };
+        *state = State {
+            connections,
+            ..State::default()
+        };
         self.presence.send_replace(0);
     }
 }
@@ -391,7 +444,10 @@ impl State {
         again.sort_by_key(|(_, pending)| pending.order);
         for (request_id, pending) in again {
             pending.connection = link.number;
-            drop(link.commands.send(Outgoing::Request(request_id.clone(), pending.frame.clone())));
+            drop(
+                link.commands
+                    .send(Outgoing::Request(request_id.clone(), pending.frame.clone())),
+            );
         }
     }
 

@@ -27,8 +27,9 @@ pub(super) async fn accept<S>(socket: S, max_frame_bytes: usize) -> WebSocketStr
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let limits =
-        WebSocketConfig::default().max_message_size(Some(max_frame_bytes)).max_frame_size(Some(max_frame_bytes));
+    let limits = WebSocketConfig::default()
+        .max_message_size(Some(max_frame_bytes))
+        .max_frame_size(Some(max_frame_bytes));
     WebSocketStream::from_raw_socket(socket, Role::Server, Some(limits)).await
 }
 
@@ -42,13 +43,26 @@ where
 }
 
 /// Serves `socket` as the newest connection of `slot` until it ends.
-pub(super) async fn serve<S>(socket: WebSocketStream<S>, slot: &Arc<Slot>, headers: &HeaderMap, rotate: Option<Duration>)
-where
+pub(super) async fn serve<S>(
+    socket: WebSocketStream<S>,
+    slot: &Arc<Slot>,
+    headers: &HeaderMap,
+    rotate: Option<Duration>,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let Attached { number, commands, cut } = slot.attach(headers);
     let (batch, queue) = (Vec::new(), VecDeque::new());
-    let mut wire = Wire { socket, commands, batch, queue, slot, number, closing: None, closed: None };
+    let mut wire = Wire {
+        socket,
+        commands,
+        batch,
+        queue,
+        slot,
+        number,
+        closing: None,
+        closed: None,
+    };
     let mut rotation = std::pin::pin!(async {
         match rotate {
             Some(age) => tokio::time::sleep(age).await,
@@ -66,7 +80,12 @@ where
             }
         }
     };
-    let Wire { mut socket, mut commands, queue, .. } = wire;
+    let Wire {
+        mut socket,
+        mut commands,
+        queue,
+        ..
+    } = wire;
     let unsent = queue.into_iter().chain(std::iter::from_fn(|| commands.try_recv().ok()));
     match stop {
         Stop::Ended(ending) => slot.detach(number, ending, unsent),
@@ -148,7 +167,9 @@ where
         match message {
             Message::Text(text) => self.slot.received(self.number, text),
             Message::Binary(bytes) => {
-                self.slot.journal().add(self.slot.id(), self.number, || Event::ReceivedBinary(bytes));
+                self.slot
+                    .journal()
+                    .add(self.slot.id(), self.number, || Event::ReceivedBinary(bytes));
             }
             // The pong is the WebSocket library's.
             Message::Ping(_) => self.slot.journal().add(self.slot.id(), self.number, || Event::Pinged),
@@ -196,7 +217,9 @@ where
     fn start_send(&mut self, outgoing: Outgoing) -> Result<bool, Error> {
         let (message, last) = match outgoing {
             Outgoing::Request(_, text) | Outgoing::Text(text) => {
-                self.slot.journal().add(self.slot.id(), self.number, || Event::Sent(text.clone()));
+                self.slot
+                    .journal()
+                    .add(self.slot.id(), self.number, || Event::Sent(text.clone()));
                 (Message::Text(text), false)
             }
             Outgoing::Binary(bytes) => (Message::Binary(bytes), false),
@@ -212,7 +235,13 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     // A socket that is already broken has nobody to tell.
-    drop(timeout(CLOSE_ANSWER, socket.send(Message::Close(Some(close_frame(code, reason))))).await);
+    drop(
+        timeout(
+            CLOSE_ANSWER,
+            socket.send(Message::Close(Some(close_frame(code, reason)))),
+        )
+        .await,
+    );
 }
 
 /// Reads and drops what the client is still sending: closing at once would reset the connection, and the reset could
@@ -228,7 +257,10 @@ where
 }
 
 fn close_frame(code: u16, reason: &'static str) -> CloseFrame {
-    CloseFrame { code: CloseCode::from(code), reason: reason.into() }
+    CloseFrame {
+        code: CloseCode::from(code),
+        reason: reason.into(),
+    }
 }
 
 /// Frames handed to the socket between two looks at the other direction.
