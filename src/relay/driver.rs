@@ -3,6 +3,7 @@
 //! Owns the socket, the timers, the dial and the forwarding tasks. Decides nothing that PROTOCOL speaks about.
 
 use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +16,7 @@ use super::report::{self, LastError};
 use super::socket::{Socket, SocketEvent};
 use super::{RelaySocket, dial};
 use crate::config;
-use crate::forward::{Budget, Forwarded, Forwarder, Hold, accepts};
+use crate::forward::{Budget, Forwarded, Forwarder, HeaderSecrets, Hold, accepts};
 use crate::protocol::{Action, DialFailure, Fault, Input, RequestId, Response, Session, Settings};
 use crate::secret::Secret;
 
@@ -28,6 +29,10 @@ pub struct Wiring {
     pub forward_to: config::ForwardTo,
     /// Puts them there.
     pub forwarder: Arc<Forwarder>,
+    /// What requests and answers may hold.
+    pub budget: Budget,
+    /// Headers set on every forwarded request.
+    pub secrets: Arc<HeaderSecrets>,
 }
 
 /// What a client is told from outside.
@@ -49,10 +54,14 @@ pub enum Command {
 /// The part of a client that the status reads.
 #[derive(Debug)]
 pub struct Core {
-    pub(crate) session: Session<Hold>,
-    pub(super) last_error: Option<LastError>,
-    pub(crate) state_since: Instant,
-    pub(crate) budget: Budget,
+    /// The protocol's state.
+    pub session: Session<Hold>,
+    /// The last thing that went wrong.
+    pub last_error: Option<LastError>,
+    /// Since when the session is in its state.
+    pub state_since: Instant,
+    /// What requests and answers hold.
+    pub budget: Budget,
 }
 
 /// One relay's client.
@@ -90,13 +99,13 @@ enum Happened {
 impl Core {
     /// A core whose session has not begun.
     #[must_use]
-    pub fn new(relay: &config::Relay, budget: Budget) -> Self {
-        let session = Session::new(settings(relay), std::collections::hash_map::RandomState::new());
+    pub fn new(wiring: &Wiring) -> Self {
+        let session = Session::new(settings(&wiring.relay), RandomState::new());
         Self {
             session,
             last_error: None,
             state_since: Instant::now(),
-            budget,
+            budget: wiring.budget.clone(),
         }
     }
 }
@@ -261,6 +270,7 @@ impl Driver {
             self.pending = Pending::Listener(Box::pin(listener_accepts(wiring.forward_to.clone())));
         }
         let settings = settings(new);
+        self.lock().budget = wiring.budget.clone();
         self.wiring = wiring;
         Input::SettingsChanged { settings, redial }
     }

@@ -20,6 +20,7 @@ mod tunnel;
 mod testing;
 
 pub use dial::{DIAL_TIMEOUT, RelaySocket, dial};
-pub use driver::{Command, Driver, Wiring};
+pub use driver::{Command, Core, Driver, Wiring};
 pub use error::{DialError, Peer, Step, TlsFault};
+pub use report::LastError;
 pub use stream::{ByteCounts, RelayStream};

@@ -6,9 +6,12 @@ use crate::protocol::{Event, StopReason};
 
 /// The last thing that went wrong.
 #[derive(Debug, Clone)]
-pub(super) struct LastError {
+pub struct LastError {
+    /// Short and bounded.
     pub code: &'static str,
+    /// For people.
     pub message: String,
+    /// When it went wrong.
     pub at: Instant,
 }
 
