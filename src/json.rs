@@ -1,4 +1,5 @@
 //! Reads the few fields that are wanted from any JSON value: one pass, no tree, the rest only checked.
+#![deny(clippy::disallowed_methods)]
 
 use std::borrow::Cow;
 use std::fmt;

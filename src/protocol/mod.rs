@@ -7,6 +7,7 @@
 //!
 //! Driven by `relay::driver`, which owns the socket, the timers and the forwarding tasks. Deliberately absent: I/O,
 //! clocks, randomness, locks, logging, and anything about Envoy.
+#![deny(clippy::disallowed_methods)]
 
 pub mod answered;
 pub mod backoff;

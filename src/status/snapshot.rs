@@ -1,4 +1,5 @@
 //! The status JSON as types. Filled by the core as it goes; rendering computes nothing.
+#![deny(clippy::disallowed_methods)]
 
 use std::collections::BTreeMap;
 

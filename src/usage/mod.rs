@@ -2,6 +2,7 @@
 //!
 //! Read by `protocol::response` from each relayed answer, in the same pass that checks that the answer is JSON.
 //! Deliberately absent: estimating. What a model does not report is not known here.
+#![deny(clippy::disallowed_methods)]
 
 use serde::de::{IgnoredAny, MapAccess};
 use serde_json::Number;
