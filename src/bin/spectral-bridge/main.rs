@@ -1,3 +1,39 @@
-//! The launcher.
+//! The launcher: one command that starts Envoy with the module, with the habits of the Python command line client.
+//!
+//! Reading order: `cli` (what a user may ask for), `settings` (from options to the module's configuration), `target`
+//! (where the model is), `bootstrap` (the Envoy configuration), `envoy` (finding and running it), `logs`, `status`.
+//! Deliberately absent: speaking the protocol. The module inside Envoy does that, whoever starts Envoy.
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod bootstrap;
+mod cli;
+mod envoy;
+mod logs;
+mod private_dir;
+mod settings;
+mod start;
+mod status;
+mod target;
+mod yaml;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+/// Something a user must change; printed as one `Error:` line or a few.
+type Refusal = String;
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Start(options) => start::start(&options),
+        Command::Config(options) => start::print_config(&options),
+        Command::Status(options) => Ok(status::run(&options)),
+        Command::RunEnvoy(options) => Err(envoy::become_envoy(&options)),
+    };
+    outcome.unwrap_or_else(|refusal| {
+        eprintln!("Error: {refusal}");
+        ExitCode::FAILURE
+    })
+}
