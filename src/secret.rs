@@ -105,3 +105,63 @@ impl fmt::Display for SecretError {
 }
 
 impl std::error::Error for SecretError {}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    /// Reads `content` as a secret file named after the test.
+    fn read(name: &str, content: &[u8]) -> Result<Secret, SecretError> {
+        let path = std::env::temp_dir().join(format!("spectral-bridge-secret-{}-{name}", std::process::id()));
+        fs::write(&path, content).unwrap();
+        let secret = Secret::read(&SecretSource::File(path.clone()));
+        fs::remove_file(path).unwrap();
+        secret
+    }
+
+    #[test]
+    fn white_space_around_a_secret_is_not_part_of_it() {
+        assert_eq!(read("spaces", b" \tsk-1 2\r\n\n").unwrap().expose(), "sk-1 2");
+    }
+
+    #[test]
+    fn what_a_header_cannot_carry_is_refused_without_showing_it() {
+        for (name, content) in [
+            ("line", "sk\nhunter2"),
+            ("null", "sk\0hunter2"),
+            ("umlaut", "hunter2\u{fc}"),
+        ] {
+            let error = read(name, content.as_bytes()).unwrap_err();
+            assert!(matches!(error, SecretError::NotVisibleAscii { .. }), "{name}");
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+        }
+        assert!(matches!(read("binary", &[0xff, 0xfe]), Err(SecretError::File { .. })));
+    }
+
+    #[test]
+    fn an_empty_or_absent_source_is_named() {
+        let error = read("empty", b" \n").unwrap_err();
+        assert!(error.to_string().ends_with("-empty: the file is empty"), "{error}");
+        let absent = SecretSource::File(PathBuf::from("/nonexistent/key"));
+        assert_eq!(
+            Secret::read(&absent).unwrap_err().to_string(),
+            "file /nonexistent/key: entity not found"
+        );
+        let unset = SecretSource::Env("SPECTRAL_BRIDGE_TEST_NEVER_SET".to_owned());
+        let error = Secret::read(&unset).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "environment variable SPECTRAL_BRIDGE_TEST_NEVER_SET is not set or empty"
+        );
+    }
+
+    #[test]
+    fn a_secret_cannot_be_printed_and_has_a_fingerprint() {
+        let (one, two) = (read("one", b"hunter2").unwrap(), read("two", b"hunter3").unwrap());
+        assert_eq!(format!("{one:?}"), "Secret(***)");
+        assert_eq!(one.fingerprint(), read("again", b"hunter2\n").unwrap().fingerprint());
+        assert_ne!(one.fingerprint(), two.fingerprint());
+    }
+}

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CONNECTION, HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE, USER_AGENT};
 use http::{HeaderName, HeaderValue, Request};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
@@ -17,9 +16,11 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::connect;
 use super::error::{DialError, Peer, Step};
+use super::proxy::{self, Route, Variables};
 use super::stream::RelayStream;
 use super::tls::{self, TlsClient};
-use crate::config::{Relay, RelayUrl};
+use super::tunnel;
+use crate::config::{Proxy, Relay, RelayUrl};
 use crate::secret::Secret;
 
 /// A WebSocket to a relay, its handshake done.
@@ -36,23 +37,33 @@ pub const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// # Cancel safety
 /// Dropping the future closes whatever was opened.
 pub async fn dial(relay: &Relay, key: &Secret, send_version: bool) -> Result<RelaySocket, DialError> {
-    Attempt::new(relay, DIAL_TIMEOUT).run(key, send_version).await
+    Attempt::new(relay, DIAL_TIMEOUT, Variables::read())
+        .run(key, send_version)
+        .await
 }
 
 /// One attempt and its deadline.
 pub(super) struct Attempt<'a> {
     relay: &'a Relay,
     peer: Peer,
+    variables: Variables,
     limit: Duration,
     deadline: Instant,
 }
 
+/// What an attempt needs from files, secrets and variables, read before anything is opened.
+struct Prepared {
+    proxy: Option<(Route, Option<TlsClient>)>,
+    tls: Option<TlsClient>,
+}
+
 impl<'a> Attempt<'a> {
-    pub(super) fn new(relay: &'a Relay, limit: Duration) -> Self {
+    pub(super) fn new(relay: &'a Relay, limit: Duration, variables: Variables) -> Self {
         let peer = Peer::relay(&relay.url.host, relay.url.port);
         Self {
             relay,
             peer,
+            variables,
             limit,
             deadline: Instant::now() + limit,
         }
@@ -60,22 +71,46 @@ impl<'a> Attempt<'a> {
 
     pub(super) async fn run(&self, key: &Secret, send_version: bool) -> Result<RelaySocket, DialError> {
         let request = handshake_request(&self.relay.url, key, send_version)?;
-        let tls = self.within(&self.peer, Step::Prepare, prepare(self.relay)).await?;
-        let tcp = self.tcp(&self.peer).await?;
-        let mut stream = RelayStream::tcp(tcp);
-        if let Some(tls) = &tls {
-            stream = self
-                .within(&self.peer, Step::Tls, tls.connect(&self.peer, stream))
-                .await?;
-        }
+        let prepared = self.within(&self.peer, Step::Prepare, self.prepare()).await?;
+        let stream = match &prepared.proxy {
+            Some((route, tls)) => self.tunnel(route, tls.as_ref()).await?,
+            None => self.tcp(&self.peer).await?,
+        };
+        let stream = self.tls(&self.peer, prepared.tls.as_ref(), stream).await?;
         self.within(&self.peer, Step::Handshake, self.handshake(request, stream))
             .await
     }
 
-    async fn tcp(&self, peer: &Peer) -> Result<TcpStream, DialError> {
+    async fn prepare(&self) -> Result<Prepared, DialError> {
+        let (relay, variables) = (self.relay.clone(), self.variables.clone());
+        let reading = tokio::task::spawn_blocking(move || Prepared::read(&relay, &variables));
+        let failed = |e| DialError::Local {
+            code: "internal",
+            reason: format!("reading the files it needs failed: {e}"),
+        };
+        reading.await.map_err(failed)?
+    }
+
+    async fn tunnel(&self, route: &Route, tls: Option<&TlsClient>) -> Result<RelayStream, DialError> {
+        let stream = self.tcp(&route.peer).await?;
+        let stream = self.tls(&route.peer, tls, stream).await?;
+        let target = self.peer.authority();
+        let opening = tunnel::open(stream, &route.peer, &target, route.authorization.as_ref());
+        self.within(&route.peer, Step::Tunnel, opening).await
+    }
+
+    async fn tcp(&self, peer: &Peer) -> Result<RelayStream, DialError> {
         let addresses = self.within(peer, Step::Resolve, connect::resolve(peer)).await?;
         self.within(peer, Step::Connect, connect::connect(peer, addresses))
             .await
+            .map(RelayStream::tcp)
+    }
+
+    async fn tls(&self, peer: &Peer, tls: Option<&TlsClient>, stream: RelayStream) -> Result<RelayStream, DialError> {
+        match tls {
+            Some(tls) => self.within(peer, Step::Tls, tls.connect(peer, stream)).await,
+            None => Ok(stream),
+        }
     }
 
     async fn handshake(&self, request: Request<()>, stream: RelayStream) -> Result<RelaySocket, DialError> {
@@ -103,18 +138,29 @@ impl<'a> Attempt<'a> {
     }
 }
 
-/// Reads what TLS needs, where the relay's URL asks for TLS.
-async fn prepare(relay: &Relay) -> Result<Option<TlsClient>, DialError> {
-    if !relay.url.tls {
-        return Ok(None);
+impl Prepared {
+    /// Reads files: call it on a blocking thread.
+    fn read(relay: &Relay, variables: &Variables) -> Result<Self, DialError> {
+        let proxy = match &relay.proxy {
+            Proxy::None => None,
+            Proxy::FromEnv => proxy::from_env(&relay.url, variables)?,
+            Proxy::Http(configured) => Some(proxy::configured(configured)?),
+        };
+        let proxy = match proxy {
+            Some(route) if route.tls => {
+                let tls = TlsClient::for_proxy(&relay.tls, &route.peer.host)?;
+                Some((route, Some(tls)))
+            }
+            Some(route) => Some((route, None)),
+            None => None,
+        };
+        let tls = if relay.url.tls {
+            Some(TlsClient::for_relay(relay)?)
+        } else {
+            None
+        };
+        Ok(Self { proxy, tls })
     }
-    let relay = relay.clone();
-    let read = tokio::task::spawn_blocking(move || TlsClient::for_relay(&relay)).await;
-    let failed = |e| DialError::Local {
-        code: "tls_config",
-        reason: format!("reading the certificates failed: {e}"),
-    };
-    read.map_err(failed)?.map(Some)
 }
 
 // PROTOCOL §2.1: the key and the version travel in the handshake's headers.
@@ -211,7 +257,8 @@ const WRITE_BUFFER: usize = 64 * 1024;
 /// Room for frame headers, a close, a ping and a pong when the largest frame is already waiting.
 const CONTROL_FRAMES: usize = 4 * 1024;
 
-const USER_AGENT_VALUE: &str = concat!("spectral-bridge-envoy/", env!("CARGO_PKG_VERSION"));
+/// How this client names itself, to relays and to proxies.
+pub(super) const USER_AGENT_VALUE: &str = concat!("spectral-bridge-envoy/", env!("CARGO_PKG_VERSION"));
 
 const PROTOCOL_VERSION_HEADER: HeaderName = HeaderName::from_static("spectral-bridge-protocol");
 

@@ -15,7 +15,7 @@ use crate::relay::testing::{Ca, Conn, Scratch, answering, drain, read_head, rela
 const KEY: &str = "sk-never-shown-0123456789";
 
 async fn attempt(relay: &Relay) -> Result<RelaySocket, DialError> {
-    Attempt::new(relay, Duration::from_secs(10))
+    Attempt::new(relay, Duration::from_secs(10), Variables::default())
         .run(&secret(KEY), true)
         .await
 }
@@ -63,7 +63,7 @@ async fn the_handshake_carries_the_key_and_the_version() {
     relay.url.path_and_query = "/connect?tenant=a".to_owned();
     for send_version in [true, false] {
         let limit = Duration::from_secs(10);
-        Attempt::new(&relay, limit)
+        Attempt::new(&relay, limit, Variables::default())
             .run(&secret(KEY), send_version)
             .await
             .map(|_| ())
@@ -313,7 +313,7 @@ async fn a_silent_peer_ends_in_a_timeout_that_names_the_step() {
         let (ca, scratch) = (Ca::new(), Scratch::new());
         let mut relay = relay("127.0.0.1", silent.port(), tls);
         relay.tls.ca_file = Some(scratch.file("ca.pem", &ca.pem));
-        let error = Attempt::new(&relay, limit)
+        let error = Attempt::new(&relay, limit, Variables::default())
             .run(&secret(KEY), true)
             .await
             .map(|_| ())
@@ -344,4 +344,10 @@ fn the_host_header_has_the_port_only_where_it_is_unusual() {
     assert_eq!(authority(&url(true, "relay.test", 80)), "relay.test:80");
     assert_eq!(authority(&url(false, "relay.test", 80)), "relay.test");
     assert_eq!(authority(&url(true, "::1", 8443)), "[::1]:8443");
+}
+
+#[test]
+fn no_log_level_shows_the_handshake() {
+    // tungstenite writes the whole request, key included, at the level trace of the crate `log`.
+    assert!(log::STATIC_MAX_LEVEL < log::LevelFilter::Trace);
 }

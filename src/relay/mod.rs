@@ -2,7 +2,7 @@
 //!
 //! The driver calls [`dial`] once per attempt and owns the [`RelaySocket`] it gets. Reading order: `dial` (one attempt from
 //! start to end), `connect` (addresses), `proxy` (is there one, pure) and `tunnel` (CONNECT through it), `tls`, `stream`
-//! (what lies under the WebSocket), `error`.
+//! (what lies under the WebSocket), `error` and `tls_fault`.
 //! Deliberately absent: retries, backoff, what a refusal means, frames. The protocol core decides those.
 
 mod connect;
@@ -14,6 +14,7 @@ mod report;
 mod socket;
 mod stream;
 mod tls;
+mod tls_fault;
 mod tunnel;
 
 #[cfg(test)]
@@ -21,6 +22,8 @@ mod testing;
 
 pub use dial::{DIAL_TIMEOUT, RelaySocket, dial};
 pub use driver::{Command, Core, Driver, Wiring};
-pub use error::{DialError, Peer, Step, TlsFault};
+
+pub use error::{DialError, Peer, Step};
 pub use report::LastError;
 pub use stream::{ByteCounts, RelayStream};
+pub use tls_fault::TlsFault;

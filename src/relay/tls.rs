@@ -16,8 +16,9 @@ use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::TlsConnector;
 
-use super::error::{DialError, Peer, TlsFault};
+use super::error::{DialError, Peer};
 use super::stream::RelayStream;
+use super::tls_fault::TlsFault;
 use crate::config;
 
 /// All that one TLS handshake needs, read from files.

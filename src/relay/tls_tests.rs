@@ -7,6 +7,7 @@ use tokio_tungstenite::accept_async;
 use super::*;
 use crate::config::{ClientCertificate, Relay};
 use crate::relay::dial::Attempt;
+use crate::relay::proxy::Variables;
 use crate::relay::testing::{Ca, Conn, Identity, Scratch, answering, drain, relay, secret, serve};
 
 async fn websocket(conn: Conn) {
@@ -16,7 +17,7 @@ async fn websocket(conn: Conn) {
 }
 
 async fn attempt(relay: &Relay) -> Result<(), DialError> {
-    Attempt::new(relay, Duration::from_secs(10))
+    Attempt::new(relay, Duration::from_secs(10), Variables::default())
         .run(&secret("key"), true)
         .await
         .map(|_| ())
