@@ -92,11 +92,25 @@ macro_rules! abi_enum {
 
 abi_enum! {
     /// Which header map of a stream.
-    pub(crate) HeaderType { Request = 0, Response = 2 }
+    pub HeaderType {
+        /// The request's.
+        Request = 0,
+        /// The response's.
+        Response = 2,
+    }
 }
 abi_enum! {
     /// Which body of a stream: the chunk that the running hook received, or what was buffered before.
-    pub(crate) BodyType { ReceivedRequest = 0, BufferedRequest = 1, ReceivedResponse = 2, BufferedResponse = 3 }
+    pub BodyType {
+        /// The chunk of the request that the running hook received.
+        ReceivedRequest = 0,
+        /// What was buffered of the request before.
+        BufferedRequest = 1,
+        /// The chunk of the response that the running hook received.
+        ReceivedResponse = 2,
+        /// What was buffered of the response before.
+        BufferedResponse = 3,
+    }
 }
 abi_enum! {
     /// The levels of Envoy's log.

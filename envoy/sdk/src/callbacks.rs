@@ -7,7 +7,8 @@
 
 use crate::abi::{Buffer, EnvoyPtr, Header, ModulePtr};
 use std::ffi::{CStr, c_char, c_void};
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{PoisonError, RwLock};
 
 /// The Envoy releases that are told apart, by what they export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,7 +63,7 @@ macro_rules! callbacks {
             $(pub(crate) $oname: Option<unsafe extern "C" fn($($oarg: $oty),*) $(-> $oret)?>,)+
         }
 
-        static LIST: &[Callback] = &[
+        pub(crate) static LIST: &[Callback] = &[
             $(Callback { symbol: symbol!($name), since: EnvoyRelease::V1_38 },)+
             $(Callback { symbol: symbol!($oname), since: EnvoyRelease::$since },)+
         ];
@@ -194,9 +195,9 @@ impl Callbacks {
     /// The version string that this release accepts without a warning.
     pub(crate) fn abi_version(&self) -> &'static CStr {
         if self.release() >= EnvoyRelease::V1_40 {
-            c"v0.2.0"
+            ABI_V0_2_0
         } else {
-            c"v0.1.0"
+            ABI_V0_1_0
         }
     }
 }
@@ -221,31 +222,25 @@ pub fn envoy_release() -> Option<EnvoyRelease> {
     callbacks().map(Callbacks::release)
 }
 
-/// Makes `lookup` the source of Envoy's functions in place of the process's own symbols; for test hosts.
-///
-/// # Errors
-///
-/// The names of the required functions that `lookup` does not know.
+/// Makes `lookup` the source of Envoy's functions in place of the process's own symbols, from the next load on; for test hosts.
 ///
 /// # Safety
 ///
 /// What `lookup` returns for a name is null or a function with the signature that this crate lists for it, for the life of the process.
 #[doc(hidden)]
-pub unsafe fn install(lookup: Lookup) -> Result<(), Vec<&'static str>> {
-    // SAFETY: the caller makes the same promise.
-    publish(unsafe { Callbacks::resolve(lookup) }?);
-    TEST_HOST.store(true, Ordering::Release);
-    Ok(())
+pub unsafe fn install(lookup: Lookup) {
+    *LOOKUP.write().unwrap_or_else(PoisonError::into_inner) = Some(lookup);
+    TABLE.store(std::ptr::null_mut(), Ordering::Release);
 }
 
-/// Whether the functions came from [`install`].
+/// Whether a test host plays Envoy.
 pub(crate) fn is_test_host() -> bool {
-    TEST_HOST.load(Ordering::Acquire)
+    LOOKUP.read().unwrap_or_else(PoisonError::into_inner).is_some()
 }
 
 /// The functions in force, or `None` outside Envoy.
 pub(crate) fn callbacks() -> Option<&'static Callbacks> {
-    // SAFETY: null, or a table that `publish` leaked on purpose, so it is valid and unchanged for the life of the process.
+    // SAFETY: null, or a table that was leaked on purpose, so it is valid and unchanged for the life of the process.
     unsafe { TABLE.load(Ordering::Acquire).as_ref() }
 }
 
@@ -254,14 +249,16 @@ pub(crate) fn resolve_process() -> Result<&'static Callbacks, Vec<&'static str>>
     if let Some(table) = callbacks() {
         return Ok(table);
     }
-    // SAFETY: Envoy keeps name and signature of a released function for ever (its compatibility policy), and is never unloaded.
-    Ok(publish(unsafe { Callbacks::resolve(process_symbol) }?))
-}
-
-fn publish(table: Callbacks) -> &'static Callbacks {
+    let lookup = LOOKUP
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .unwrap_or(process_symbol);
+    // SAFETY: Envoy keeps name and signature of a released function for ever (its compatibility policy), and is never unloaded; a test host
+    // made the same promise to `install`.
+    let table = unsafe { Callbacks::resolve(lookup) }?;
     let table: &'static mut Callbacks = Box::leak(Box::new(table));
     TABLE.store(table, Ordering::Release);
-    table
+    Ok(table)
 }
 
 fn process_symbol(name: &CStr) -> *const c_void {
@@ -279,7 +276,11 @@ unsafe extern "C" {
     fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
 }
 
-/// Points at a leaked table. Written once per load; a test host may replace it, and holders of the former keep theirs.
+pub(crate) static ABI_V0_1_0: &CStr = c"v0.1.0";
+pub(crate) static ABI_V0_2_0: &CStr = c"v0.2.0";
+
+/// Points at a leaked table. Written when the module is loaded; under a test host that may happen again, and holders of the former keep theirs.
 static TABLE: AtomicPtr<Callbacks> = AtomicPtr::new(std::ptr::null_mut());
 
-static TEST_HOST: AtomicBool = AtomicBool::new(false);
+/// What a test host answers look-ups with.
+static LOOKUP: RwLock<Option<Lookup>> = RwLock::new(None);

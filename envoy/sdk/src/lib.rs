@@ -81,6 +81,8 @@ mod buffer;
 mod callbacks;
 mod entry;
 mod guard;
+#[doc(hidden)]
+pub mod host;
 mod http;
 mod log;
 mod metrics;
