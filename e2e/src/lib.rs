@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod duration;
+pub mod failed;
 pub mod listen;
 pub mod model;
 pub mod relay;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use hyper::{HeaderMap, Method};
 use tokio::sync::watch;
 
+use crate::failed::{self, Failed};
 use crate::locked;
 
 /// One request and, where it is a single piece, its answer.
@@ -98,14 +99,17 @@ impl Ledger {
     ///
     /// # Errors
     /// Fewer came within `deadline`.
-    pub async fn wait(&self, count: usize, deadline: Duration) -> Result<(), String> {
+    pub async fn wait(&self, count: usize, deadline: Duration) -> failed::Result<()> {
         let mut seen = self.count.subscribe();
-        match tokio::time::timeout(deadline, seen.wait_for(|seen| *seen >= count)).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(format!(
+        let reached = tokio::time::timeout(deadline, seen.wait_for(|seen| *seen >= count))
+            .await
+            .is_ok();
+        let few = || {
+            Failed::new(format!(
                 "the model saw {} of {count} requests within {deadline:?}",
                 self.count()
-            )),
-        }
+            ))
+        };
+        reached.then_some(()).ok_or_else(few)
     }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use crate::failed::{self, Failed};
 use crate::locked;
 
 /// One thing that happened.
@@ -79,7 +80,7 @@ impl Journal {
     ///
     /// # Errors
     /// It was not there within `deadline`; the error lists what was.
-    pub async fn wait<T>(&self, deadline: Duration, mut found: impl FnMut(&[Entry]) -> Option<T>) -> Result<T, String> {
+    pub async fn wait<T>(&self, deadline: Duration, mut found: impl FnMut(&[Entry]) -> Option<T>) -> failed::Result<T> {
         let mut changed = self.changed.subscribe();
         let search = async {
             loop {
@@ -145,7 +146,7 @@ impl Journal {
             .collect()
     }
 
-    fn describe(&self, deadline: Duration) -> String {
+    fn describe(&self, deadline: Duration) -> Failed {
         let mut text = format!("not seen within {deadline:?}; the relay's journal:");
         for Entry {
             relay,
@@ -159,7 +160,7 @@ impl Journal {
             }
             text.push_str(&format!("\n  {relay}#{connection} {line}"));
         }
-        text
+        Failed::new(text)
     }
 }
 

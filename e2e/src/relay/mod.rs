@@ -31,6 +31,7 @@ pub use slot::{Failure, Slot};
 
 use self::http::Face;
 use self::keys::Keys;
+use crate::failed::{self, Failed};
 use crate::listen::Server;
 use crate::locked;
 
@@ -158,8 +159,10 @@ impl Relay {
     ///
     /// # Errors
     /// It was not there within `deadline`; the error holds the journal's view.
-    pub async fn connected(&self, number: u64, deadline: Duration) -> Result<(), String> {
-        let slot = self.slot(DEFAULT_RELAY).ok_or("this relay has no default slot")?;
+    pub async fn connected(&self, number: u64, deadline: Duration) -> failed::Result<()> {
+        let slot = self
+            .slot(DEFAULT_RELAY)
+            .ok_or_else(|| Failed::new("this relay has no default slot"))?;
         slot.connected(number, deadline).await
     }
 

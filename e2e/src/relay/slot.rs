@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use super::frames::{self, Answer, Inbound};
 use super::journal::{Event, Journal};
 use super::options::{Hello, RelayOptions, Version};
+use crate::failed::{self, Failed};
 use crate::locked;
 
 /// One key's place in the relay.
@@ -138,29 +139,34 @@ impl Slot {
     ///
     /// # Errors
     /// It was not there within `deadline`.
-    pub async fn connected(&self, number: u64, deadline: Duration) -> Result<(), String> {
-        let mut presence = self.presence.subscribe();
-        let seen = timeout(deadline, presence.wait_for(|current| *current >= number.max(1))).await;
-        match seen {
-            Ok(_) => Ok(()),
-            Err(_) => Err(format!(
-                "relay {}: connection {number} not seen within {deadline:?}",
-                self.id
-            )),
-        }
+    pub async fn connected(&self, number: u64, deadline: Duration) -> failed::Result<()> {
+        self.presence_becomes(|current| current >= number.max(1), deadline)
+            .await
     }
 
     /// Waits until no client is connected.
     ///
     /// # Errors
     /// One still was after `deadline`.
-    pub async fn disconnected(&self, deadline: Duration) -> Result<(), String> {
+    pub async fn disconnected(&self, deadline: Duration) -> failed::Result<()> {
+        self.presence_becomes(|current| current == 0, deadline).await
+    }
+
+    async fn presence_becomes(&self, wanted: impl Fn(u64) -> bool, deadline: Duration) -> failed::Result<()> {
         let mut presence = self.presence.subscribe();
-        let seen = timeout(deadline, presence.wait_for(|current| *current == 0)).await;
-        match seen {
-            Ok(_) => Ok(()),
-            Err(_) => Err(format!("relay {}: still connected after {deadline:?}", self.id)),
-        }
+        let reached = timeout(deadline, presence.wait_for(|current| wanted(*current)))
+            .await
+            .is_ok();
+        let current = *self.presence.borrow();
+        let other = || {
+            let state = if current == 0 {
+                "no connection".to_owned()
+            } else {
+                format!("connection {current}")
+            };
+            Failed::new(format!("relay {}: still {state} after {deadline:?}", self.id))
+        };
+        reached.then_some(()).ok_or_else(other)
     }
 
     /// Requests sent and not answered.

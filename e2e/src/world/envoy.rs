@@ -1,0 +1,139 @@
+//! A real Envoy with the real module.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use super::{Process, command, envoy_binary, eventually, http, library_dir};
+use crate::failed::{Failed, Result};
+
+/// A running Envoy.
+#[derive(Debug)]
+pub struct Envoy {
+    process: Process,
+    admin: SocketAddr,
+}
+
+/// What `--mode validate` said.
+#[derive(Debug)]
+pub struct Validation {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Everything it wrote.
+    pub output: String,
+}
+
+impl Envoy {
+    /// Starts Envoy on the configuration file `config`, whose admin listens on `admin`, with these variables set.
+    ///
+    /// # Errors
+    /// Envoy or the module is not there, or it cannot be started.
+    pub fn start(config: &Path, admin: SocketAddr, variables: &[(&str, &str)]) -> Result<Self> {
+        Self::start_with(config, admin, variables, &[])
+    }
+
+    /// [`Envoy::start`] with further command line arguments.
+    ///
+    /// # Errors
+    /// Envoy or the module is not there, or it cannot be started.
+    pub fn start_with(config: &Path, admin: SocketAddr, variables: &[(&str, &str)], more: &[&str]) -> Result<Self> {
+        let mut envoy = envoy_command(config, variables)?;
+        envoy.args(more);
+        Ok(Self {
+            process: Process::start("envoy", &mut envoy)?,
+            admin,
+        })
+    }
+
+    /// Waits until Envoy calls itself ready.
+    ///
+    /// # Errors
+    /// It did not within `deadline`, or it ended; the error holds its output.
+    pub async fn ready(&mut self, deadline: Duration) -> Result<()> {
+        let url = format!("http://{}/ready", self.admin);
+        let process = &mut self.process;
+        let ready = eventually("envoy is ready", deadline, || {
+            let running = process.is_running();
+            let url = &url;
+            async move {
+                match http::get(url).await {
+                    Ok(reply) if reply.status.is_success() => Some(true),
+                    Ok(_) | Err(_) if running => None,
+                    Ok(_) | Err(_) => Some(false),
+                }
+            }
+        });
+        match ready.await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Failed::new(format!(
+                "envoy ended before it was ready:\n{}",
+                self.process.output()
+            ))),
+            Err(late) => Err(late.during(&self.process.output())),
+        }
+    }
+
+    /// A page of the admin interface.
+    ///
+    /// # Errors
+    /// The admin interface does not answer.
+    pub async fn admin(&self, path: &str) -> Result<http::Reply> {
+        http::get(&format!("http://{}{path}", self.admin)).await
+    }
+
+    /// The value of the counter or gauge `name`; `None` while Envoy does not know it.
+    ///
+    /// # Errors
+    /// The admin interface does not answer.
+    pub async fn stat(&self, name: &str) -> Result<Option<u64>> {
+        let stats = self.admin(&format!("/stats?filter=^{name}$")).await?.text();
+        let value = |line: &str| line.strip_prefix(name)?.strip_prefix(": ")?.parse().ok();
+        Ok(stats.lines().find_map(value))
+    }
+
+    /// Waits until the counter or gauge `name` has this value.
+    ///
+    /// # Errors
+    /// It had another one after `deadline`.
+    pub async fn stat_becomes(&self, name: &str, value: u64, deadline: Duration) -> Result<()> {
+        let reached = eventually(name, deadline, || async {
+            (self.stat(name).await.ok().flatten() == Some(value)).then_some(())
+        });
+        match reached.await {
+            Ok(()) => Ok(()),
+            Err(late) => Err(late.during(&format!("{value} expected, {:?} seen", self.stat(name).await?))),
+        }
+    }
+
+    /// The process: its output, signals, its end.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
+
+/// Runs `envoy --mode validate` on `config`.
+///
+/// # Errors
+/// Envoy or the module is not there, or it did not end within `deadline`.
+pub async fn validate(config: &Path, variables: &[(&str, &str)], deadline: Duration) -> Result<Validation> {
+    let mut envoy = envoy_command(config, variables)?;
+    let mut process = Process::start("envoy --mode validate", envoy.args(["--mode", "validate"]))?;
+    let status = process.exited(deadline).await?;
+    Ok(Validation {
+        status,
+        output: process.output_to_end(deadline).await,
+    })
+}
+
+fn envoy_command(config: &Path, variables: &[(&str, &str)]) -> Result<Command> {
+    let mut envoy = command(envoy_binary()?);
+    envoy.arg("--config-path").arg(config);
+    // Several Envoys run side by side in tests: hot restart's shared memory would make them one.
+    envoy.args(["--disable-hot-restart", "--concurrency", "2"]);
+    envoy.env("ENVOY_DYNAMIC_MODULES_SEARCH_PATH", library_dir()?);
+    envoy.envs(variables.iter().copied());
+    Ok(envoy)
+}
