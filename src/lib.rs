@@ -1,6 +1,28 @@
 //! spectral-bridge for Envoy: the relay client of the spectral-bridge protocol as an Envoy dynamic module.
+//!
+//! # Map
+//!
+//! | Ring | Modules | What they may do |
+//! |---|---|---|
+//! | pure | [`protocol`], [`usage`], [`config`], [`json`], [`status::snapshot`] | compute and return values |
+//! | shell | [`relay`], [`forward`], [`status::server`], [`secret`], [`client`], [`registry`] | own sockets, tasks and timers |
+//! | seam | [`module`] | talk to Envoy, through the SDK in `envoy/sdk` |
+//!
+//! Arrows point inward: seam → shell → pure.
+//!
+//! # Reading order
+//!
+//! [`protocol`] and its tests, [`relay`], [`forward`], [`client`], [`registry`], [`module`], then `envoy/sdk/src/lib.rs`.
 #![forbid(unsafe_code)]
 
+pub mod client;
 pub mod config;
+pub mod forward;
+pub mod json;
+pub mod module;
+pub mod protocol;
+pub mod registry;
+pub mod relay;
 pub mod secret;
 pub mod status;
+pub mod usage;

@@ -38,20 +38,25 @@ impl Secret {
     pub fn read(source: &SecretSource) -> Result<Self, SecretError> {
         let raw = match source {
             SecretSource::Env(name) => std::env::var(name).map_err(|_| SecretError::Env(name.clone()))?,
-            SecretSource::File(path) => fs::read_to_string(path)
-                .map_err(|e| SecretError::File { path: path.display().to_string(), reason: e.kind().to_string() })?,
+            SecretSource::File(path) => fs::read_to_string(path).map_err(|e| SecretError::File {
+                path: path.display().to_string(),
+                reason: e.kind().to_string(),
+            })?,
         };
         let value = raw.trim();
         if value.is_empty() {
             return Err(match source {
                 SecretSource::Env(name) => SecretError::Env(name.clone()),
-                SecretSource::File(path) => {
-                    SecretError::File { path: path.display().to_string(), reason: "the file is empty".into() }
-                }
+                SecretSource::File(path) => SecretError::File {
+                    path: path.display().to_string(),
+                    reason: "the file is empty".into(),
+                },
             });
         }
         if !value.bytes().all(|b| (b' '..=b'~').contains(&b)) {
-            return Err(SecretError::NotVisibleAscii { source: describe(source) });
+            return Err(SecretError::NotVisibleAscii {
+                source: describe(source),
+            });
         }
         Ok(Self(value.to_owned()))
     }
@@ -90,7 +95,10 @@ impl fmt::Display for SecretError {
             Self::Env(name) => write!(f, "environment variable {name} is not set or empty"),
             Self::File { path, reason } => write!(f, "file {path}: {reason}"),
             Self::NotVisibleAscii { source } => {
-                write!(f, "{source} holds characters other than visible ASCII, which no HTTP header can carry")
+                write!(
+                    f,
+                    "{source} holds characters other than visible ASCII, which no HTTP header can carry"
+                )
             }
         }
     }

@@ -1,4 +1,5 @@
 //! The status JSON as types. Filled by the core as it goes; rendering computes nothing.
+#![deny(clippy::disallowed_methods)]
 
 use std::collections::BTreeMap;
 
@@ -46,6 +47,54 @@ pub struct RelaySnapshot {
     pub held_bytes: u64,
     /// Counts since the start.
     pub totals: Totals,
+}
+
+impl ProcessSnapshot {
+    /// Whether every relay is connected and no drain has begun.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.why_not_ready().is_empty()
+    }
+
+    /// What keeps the process from being ready, a sentence for each cause; empty when it is ready.
+    #[must_use]
+    pub fn why_not_ready(&self) -> Vec<String> {
+        if self.relays.is_empty() {
+            return vec!["no relay client runs".to_owned()];
+        }
+        let causes: Vec<_> = self.relays.iter().filter_map(RelaySnapshot::why_not_ready).collect();
+        if causes.is_empty() && !self.running {
+            vec!["the module is draining".to_owned()]
+        } else {
+            causes
+        }
+    }
+}
+
+impl RelaySnapshot {
+    /// What keeps this relay from being ready; `None` when it is connected.
+    #[must_use]
+    pub fn why_not_ready(&self) -> Option<String> {
+        let name = &self.name;
+        let what = match self.state {
+            RelayState::Connected => return None,
+            RelayState::WaitingForListener => "waits for Envoy's local listener to accept connections".to_owned(),
+            RelayState::Connecting => "is connecting".to_owned(),
+            RelayState::BackingOff => match self.retry_in_seconds {
+                Some(seconds) => format!("is disconnected and tries again in {seconds:.0} s"),
+                None => "is disconnected and will try again".to_owned(),
+            },
+            RelayState::Stopped => format!("stopped until POST /relays/{name}/reconnect or a new key or configuration"),
+            RelayState::Draining => "is draining".to_owned(),
+            RelayState::Drained => "is drained and closed".to_owned(),
+        };
+        let cause = self
+            .last_error
+            .as_ref()
+            .map(|e| format!(": {} ({})", e.message, e.code))
+            .unwrap_or_default();
+        Some(format!("relay {name} {what}{cause}"))
+    }
 }
 
 /// The state of one relay's client.
@@ -109,4 +158,63 @@ pub struct Totals {
     pub input_tokens: u64,
     /// Output tokens the model reported.
     pub output_tokens: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn relay(name: &str, state: RelayState) -> RelaySnapshot {
+        RelaySnapshot {
+            name: name.to_owned(),
+            state,
+            ..RelaySnapshot::default()
+        }
+    }
+
+    fn process(running: bool, relays: Vec<RelaySnapshot>) -> ProcessSnapshot {
+        ProcessSnapshot {
+            running,
+            relays,
+            ..ProcessSnapshot::default()
+        }
+    }
+
+    #[test]
+    fn ready_when_every_relay_is_connected() {
+        let two = vec![relay("eu", RelayState::Connected), relay("us", RelayState::Connected)];
+        assert!(process(true, two).is_ready());
+        let one_of_two = vec![relay("eu", RelayState::Connected), relay("us", RelayState::Connecting)];
+        assert_eq!(process(true, one_of_two).why_not_ready(), ["relay us is connecting"]);
+    }
+
+    #[test]
+    fn not_ready_without_relays_or_once_a_drain_has_begun() {
+        assert_eq!(process(true, vec![]).why_not_ready(), ["no relay client runs"]);
+        let connected = vec![relay("eu", RelayState::Connected)];
+        assert_eq!(process(false, connected).why_not_ready(), ["the module is draining"]);
+        let draining = vec![relay("eu", RelayState::Draining)];
+        assert_eq!(process(false, draining).why_not_ready(), ["relay eu is draining"]);
+    }
+
+    #[test]
+    fn the_cause_and_the_way_out_are_told() {
+        let error = LastError {
+            code: "handshake_status".to_owned(),
+            message: "HTTP 403".to_owned(),
+            seconds_ago: 1.0,
+        };
+        let mut stopped = relay("eu", RelayState::Stopped);
+        stopped.last_error = Some(error.clone());
+        let mut waiting = relay("us", RelayState::BackingOff);
+        waiting.retry_in_seconds = Some(7.6);
+        waiting.last_error = Some(error);
+        assert_eq!(
+            process(true, vec![stopped, waiting]).why_not_ready(),
+            [
+                "relay eu stopped until POST /relays/eu/reconnect or a new key or configuration: HTTP 403 (handshake_status)",
+                "relay us is disconnected and tries again in 8 s: HTTP 403 (handshake_status)",
+            ]
+        );
+    }
 }

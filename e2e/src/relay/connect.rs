@@ -1,0 +1,122 @@
+//! `/connect`: the handshake and its refusals (PROTOCOL §3.1).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::Shared;
+use super::http::{Reply, refusal};
+use super::journal::Event;
+use super::options::{Refusal, Version};
+use super::slot::Slot;
+use super::wire;
+
+/// What becomes of a client that asks to connect.
+enum Verdict {
+    Welcome(Arc<Slot>),
+    /// HTTP 403, so that nothing is upgraded.
+    Forbidden,
+    /// Accepted, so that the client gets to see the code.
+    Close(u16, &'static str),
+}
+
+/// Answers a client's handshake and starts its connection.
+pub(super) fn upgrade(shared: &Arc<Shared>, mut request: Request<Incoming>) -> Reply {
+    let Some(accept) = handshake(request.method(), request.headers()) else {
+        return refusal(
+            StatusCode::UPGRADE_REQUIRED,
+            "websocket_expected",
+            "/connect speaks WebSocket version 13",
+        );
+    };
+    let verdict = judge(shared, request.headers());
+    if let Verdict::Forbidden = verdict {
+        shared
+            .journal
+            .add("", 0, || Event::Refused(StatusCode::FORBIDDEN.as_u16()));
+        shared.log(|| "refused a client with an unknown key: HTTP 403".to_owned());
+        return refusal(StatusCode::FORBIDDEN, "invalid_api_key", "invalid api key");
+    }
+    let upgraded = hyper::upgrade::on(&mut request);
+    let headers = std::mem::take(request.headers_mut());
+    let shared_for_task = Arc::clone(shared);
+    shared.server().spawn(async move {
+        let Ok(socket) = upgraded.await else { return };
+        let socket = wire::accept(TokioIo::new(socket), shared_for_task.options.max_frame_bytes).await;
+        match verdict {
+            Verdict::Forbidden => {}
+            Verdict::Close(code, reason) => {
+                shared_for_task.journal.add("", 0, || Event::Refused(code));
+                shared_for_task.log(|| format!("refused a client: {code} {reason}"));
+                wire::refuse(socket, code, reason).await;
+            }
+            Verdict::Welcome(slot) => {
+                shared_for_task.log(|| format!("{}: client connected", slot.id()));
+                wire::serve(socket, &slot, &headers, shared_for_task.options.rotate_after).await;
+                shared_for_task.log(|| format!("{}: a connection ended", slot.id()));
+            }
+        }
+    });
+    switching(accept)
+}
+
+fn judge(shared: &Shared, headers: &HeaderMap) -> Verdict {
+    // PROTOCOL §3.1: the version first; accepting makes the code reach the client. Version 1 knows no such header.
+    let spoken = headers.get("spectral-bridge-protocol").map(HeaderValue::as_bytes);
+    if shared.options.version == Version::V2 && spoken != Some(b"2") {
+        return Verdict::Close(4002, "unsupported protocol version");
+    }
+    match bearer(headers).and_then(|key| shared.keys.authenticate(key)) {
+        Some(slot) => Verdict::Welcome(slot),
+        None => match shared.options.refusal {
+            Refusal::Handshake => Verdict::Forbidden,
+            Refusal::Close => Verdict::Close(4001, "invalid api key"),
+        },
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get(header::AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .strip_prefix("Bearer ")
+        .map(str::trim)
+}
+
+/// The value of `Sec-WebSocket-Accept`, if this is a WebSocket handshake (RFC 6455 §4.2.1).
+fn handshake(method: &Method, headers: &HeaderMap) -> Option<String> {
+    let lists = |name: header::HeaderName, token: &str| {
+        let values = headers
+            .get_all(name)
+            .into_iter()
+            .filter_map(|value| value.to_str().ok());
+        values
+            .flat_map(|value| value.split(','))
+            .any(|item| item.trim().eq_ignore_ascii_case(token))
+    };
+    let asked = method == Method::GET
+        && lists(header::CONNECTION, "upgrade")
+        && lists(header::UPGRADE, "websocket")
+        && lists(header::SEC_WEBSOCKET_VERSION, "13");
+    let key = headers.get(header::SEC_WEBSOCKET_KEY)?;
+    asked.then(|| derive_accept_key(key.as_bytes()))
+}
+
+fn switching(accept: String) -> Reply {
+    let mut reply = Response::new(Full::new(Bytes::new()));
+    *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = reply.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    if let Ok(accept) = HeaderValue::try_from(accept) {
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    reply
+}

@@ -1,0 +1,476 @@
+//! The slot of one key: its current connection, and the requests that outlive it (PROTOCOL §2.5, §3.1).
+//!
+//! The HTTP side calls [`Slot::forward`]; the connection (`wire`) reports what it heard. State is behind one lock that
+//! is never held across an await. Deliberately absent: sockets and HTTP.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::HeaderMap;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use super::frames::{self, Answer, Inbound};
+use super::journal::{Event, Journal};
+use super::options::{Hello, RelayOptions, Version};
+use crate::locked;
+
+/// One key's place in the relay.
+#[derive(Debug)]
+pub struct Slot {
+    id: String,
+    options: Arc<RelayOptions>,
+    journal: Arc<Journal>,
+    state: Mutex<State>,
+    /// The number of the current connection, 0 while there is none.
+    presence: watch::Sender<u64>,
+}
+
+/// Why a caller gets no answer from the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// No client has connected yet.
+    NeverConnected,
+    /// The client was connected, is not, and did not come back in time.
+    Away,
+    /// The frame could not be sent.
+    NotSent,
+    /// The client said goodbye (1001) with the request pending.
+    Gone,
+    /// No response in time.
+    Timeout,
+    /// The relay itself stops.
+    Stopping,
+    /// The response frame cannot be read.
+    Unreadable(String),
+}
+
+/// What the socket's owner has to write.
+#[derive(Debug)]
+pub(super) enum Outgoing {
+    /// A request; its id tells whom to inform when it is never written.
+    Request(String, Utf8Bytes),
+    /// Any other text.
+    Text(Utf8Bytes),
+    /// A binary frame, for clients that must ignore it.
+    Binary(Bytes),
+    /// The last frame.
+    Close(u16, &'static str),
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The client closed it, with this code.
+    ByClient(Option<u16>),
+    /// The relay closed it; the client answered with this code, if it did.
+    ByRelay(Option<u16>),
+    /// It broke without a close frame from the client.
+    Broken,
+}
+
+/// The socket's end of a link.
+#[derive(Debug)]
+pub(super) struct Attached {
+    pub number: u64,
+    pub commands: mpsc::UnboundedReceiver<Outgoing>,
+    pub cut: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    link: Option<Link>,
+    /// Connections so far: numbers them.
+    connections: u64,
+    /// Whether one of them was in this life of the relay.
+    seen: bool,
+    sent: u64,
+    pending: HashMap<String, Pending>,
+    withhold_acks: bool,
+    stopping: bool,
+}
+
+#[derive(Debug)]
+struct Link {
+    number: u64,
+    commands: mpsc::UnboundedSender<Outgoing>,
+    cut: Arc<Notify>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    frame: Utf8Bytes,
+    /// The order of first sending, kept when resending.
+    order: u64,
+    connection: u64,
+    acked: bool,
+    answer: oneshot::Sender<Result<Answer, Failure>>,
+}
+
+impl Slot {
+    pub(super) fn new(id: &str, options: Arc<RelayOptions>, journal: Arc<Journal>) -> Self {
+        let presence = watch::Sender::new(0);
+        Self {
+            id: id.to_owned(),
+            options,
+            journal,
+            state: Mutex::default(),
+            presence,
+        }
+    }
+
+    /// The relay id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whether a client is connected now.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        *self.presence.borrow() != 0
+    }
+
+    /// Waits until connection `number` (counted from 1) or a later one is there.
+    ///
+    /// # Errors
+    /// It was not there within `deadline`.
+    pub async fn connected(&self, number: u64, deadline: Duration) -> Result<(), String> {
+        let mut presence = self.presence.subscribe();
+        let seen = timeout(deadline, presence.wait_for(|current| *current >= number.max(1))).await;
+        match seen {
+            Ok(_) => Ok(()),
+            Err(_) => Err(format!(
+                "relay {}: connection {number} not seen within {deadline:?}",
+                self.id
+            )),
+        }
+    }
+
+    /// Waits until no client is connected.
+    ///
+    /// # Errors
+    /// One still was after `deadline`.
+    pub async fn disconnected(&self, deadline: Duration) -> Result<(), String> {
+        let mut presence = self.presence.subscribe();
+        let seen = timeout(deadline, presence.wait_for(|current| *current == 0)).await;
+        match seen {
+            Ok(_) => Ok(()),
+            Err(_) => Err(format!("relay {}: still connected after {deadline:?}", self.id)),
+        }
+    }
+
+    /// Requests sent and not answered.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        locked(&self.state).pending.len()
+    }
+
+    /// Sends the request and waits for its answer, across reconnects (PROTOCOL §3.1).
+    ///
+    /// # Errors
+    /// The client gave no answer.
+    ///
+    /// # Cancel safety
+    /// Dropping it forgets the request: a late response is acked and ignored.
+    pub async fn forward(&self, request_id: &str, frame: Utf8Bytes) -> Result<Answer, Failure> {
+        let answer = self.send(request_id, frame).await?;
+        // Whatever ends this future, the caller is no longer waiting.
+        let _forget = Forget { slot: self, request_id };
+        match timeout(self.options.request_timeout, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Failure::Stopping),
+            Err(_) => Err(Failure::Timeout),
+        }
+    }
+
+    async fn send(&self, request_id: &str, frame: Utf8Bytes) -> Result<Receipt, Failure> {
+        let mut presence = self.presence.subscribe();
+        let deadline = Instant::now() + self.options.reconnect_wait;
+        loop {
+            presence.mark_unchanged();
+            match self.try_send(request_id, &frame) {
+                Ok(receipt) => return Ok(receipt),
+                Err(Failure::Away) => {}
+                Err(other) => return Err(other),
+            }
+            // PROTOCOL 0.1.2 §3.1: without a connection, an error at once.
+            if self.options.version == Version::V1 {
+                return Err(Failure::Away);
+            }
+            match timeout_at(deadline, presence.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return Err(Failure::Away),
+            }
+        }
+    }
+
+    fn try_send(&self, request_id: &str, frame: &Utf8Bytes) -> Result<Receipt, Failure> {
+        let mut state = locked(&self.state);
+        if state.stopping {
+            return Err(Failure::Stopping);
+        }
+        let Some(link) = &state.link else {
+            return Err(if state.seen {
+                Failure::Away
+            } else {
+                Failure::NeverConnected
+            });
+        };
+        let connection = link.number;
+        let request = Outgoing::Request(request_id.to_owned(), frame.clone());
+        // PROTOCOL §2.5: what cannot be sent fails straight away and is not kept.
+        link.commands.send(request).map_err(|_| Failure::NotSent)?;
+        state.sent += 1;
+        let (answer, receipt) = oneshot::channel();
+        let pending = Pending {
+            frame: frame.clone(),
+            order: state.sent,
+            connection,
+            acked: false,
+            answer,
+        };
+        state.pending.insert(request_id.to_owned(), pending);
+        Ok(receipt)
+    }
+
+    /// Makes a new connection the current one.
+    pub(super) fn attach(&self, headers: &HeaderMap) -> Attached {
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let cut = Arc::new(Notify::new());
+        let mut state = locked(&self.state);
+        state.connections += 1;
+        let number = state.connections;
+        // PROTOCOL §3.1: accept the newer connection, close the older one cleanly.
+        if let Some(older) = state.link.take() {
+            drop(
+                older
+                    .commands
+                    .send(Outgoing::Close(1000, "replaced by newer connection")),
+            );
+        }
+        self.journal.add(&self.id, number, || {
+            let mut headers = headers.clone();
+            headers.remove(hyper::header::AUTHORIZATION);
+            Event::Connected(headers)
+        });
+        let link = Link {
+            number,
+            commands,
+            cut: Arc::clone(&cut),
+        };
+        if state.stopping {
+            drop(link.commands.send(Outgoing::Close(1012, "relay is shutting down")));
+            return Attached {
+                number,
+                commands: receiver,
+                cut,
+            };
+        }
+        match &self.options.hello {
+            Hello::Silence => {
+                return Attached {
+                    number,
+                    commands: receiver,
+                    cut,
+                };
+            }
+            Hello::Text(text) => drop(link.commands.send(Outgoing::Text(text.as_str().into()))),
+            Hello::Connected => drop(
+                link.commands
+                    .send(Outgoing::Text(frames::connected(self.options.version))),
+            ),
+        }
+        if self.options.version == Version::V2 {
+            state.resend(&link);
+        }
+        state.link = Some(link);
+        state.seen = true;
+        self.presence.send_replace(number);
+        Attached {
+            number,
+            commands: receiver,
+            cut,
+        }
+    }
+
+    /// Takes a connection away; `unsent` is what was never written to it.
+    pub(super) fn detach(&self, number: u64, ending: Ending, unsent: impl Iterator<Item = Outgoing>) {
+        let mut state = locked(&self.state);
+        self.journal.add(&self.id, number, || Event::Closed(ending.code()));
+        let newest = state.connections == number;
+        if state.link.as_ref().is_some_and(|link| link.number == number) {
+            state.link = None;
+            self.presence.send_replace(0);
+        }
+        if self.options.version == Version::V1 {
+            return;
+        }
+        // PROTOCOL §2.6: 1001 means that the client is gone, unless a newer connection replaced this one.
+        if ending == Ending::ByClient(Some(1001)) && newest {
+            state.fail_all(&Failure::Gone);
+        }
+        for outgoing in unsent {
+            let Outgoing::Request(request_id, _) = outgoing else {
+                continue;
+            };
+            if state
+                .pending
+                .get(&request_id)
+                .is_some_and(|pending| pending.connection == number)
+            {
+                state.fail(&request_id, Failure::NotSent);
+            }
+        }
+    }
+
+    /// A text frame came.
+    pub(super) fn received(&self, number: u64, text: Utf8Bytes) {
+        self.journal.add(&self.id, number, || Event::Received(text.clone()));
+        match frames::read(&text) {
+            Inbound::Unknown => {}
+            Inbound::Ack(request_id) => {
+                if let Some(pending) = locked(&self.state).pending.get_mut(&request_id) {
+                    pending.acked = true;
+                }
+            }
+            Inbound::Response(request_id, answer) => {
+                let mut state = locked(&self.state);
+                // PROTOCOL §2.2: every response is acked, on the current connection, even one no longer tracked.
+                if self.options.version == Version::V2 && !state.withhold_acks {
+                    state.push(Outgoing::Text(frames::ack(&request_id)));
+                }
+                if let Some(pending) = state.pending.remove(&request_id) {
+                    drop(pending.answer.send(answer.map_err(Failure::Unreadable)));
+                }
+            }
+        }
+    }
+
+    pub(super) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Closes the current connection with 1012 and fails what is pending (PROTOCOL §3.1).
+    pub(super) fn stop(&self) {
+        let mut state = locked(&self.state);
+        state.stopping = true;
+        state.push(Outgoing::Close(1012, "relay is shutting down"));
+        state.link = None;
+        state.fail_all(&Failure::Stopping);
+        self.presence.send_replace(0);
+    }
+
+    /// Forgets everything, as a new process would.
+    pub(super) fn reset(&self) {
+        let mut state = locked(&self.state);
+        let connections = state.connections;
+        // The count goes on, so that a journal's connection numbers stay unique; callers must not notice.
+        *state = State {
+            connections,
+            ..State::default()
+        };
+        self.presence.send_replace(0);
+    }
+}
+
+type Receipt = oneshot::Receiver<Result<Answer, Failure>>;
+
+/// What tests do to a client.
+impl Slot {
+    /// Drops the socket without a close frame, as a network does.
+    pub fn cut(&self) {
+        if let Some(link) = &locked(&self.state).link {
+            link.cut.notify_one();
+        }
+    }
+
+    /// Closes the current connection with `code` after what is queued; the slot is without a connection at once.
+    pub fn close(&self, code: u16, reason: &'static str) {
+        let mut state = locked(&self.state);
+        state.push(Outgoing::Close(code, reason));
+        if state.link.take().is_some() {
+            self.presence.send_replace(0);
+        }
+    }
+
+    /// Sends `text` as it stands.
+    pub fn send_text(&self, text: impl Into<Utf8Bytes>) {
+        locked(&self.state).push(Outgoing::Text(text.into()));
+    }
+
+    /// Sends a binary frame.
+    pub fn send_binary(&self, bytes: impl Into<Bytes>) {
+        locked(&self.state).push(Outgoing::Binary(bytes.into()));
+    }
+
+    /// Sends a pending request's frame once more on the current connection. Tells whether it was pending.
+    pub fn send_again(&self, request_id: &str) -> bool {
+        let state = locked(&self.state);
+        let frame = state.pending.get(request_id).map(|pending| pending.frame.clone());
+        frame.map(|frame| state.push(Outgoing::Text(frame))).is_some()
+    }
+
+    /// Stops (or starts again) acking responses.
+    pub fn withhold_acks(&self, withhold: bool) {
+        locked(&self.state).withhold_acks = withhold;
+    }
+}
+
+impl Ending {
+    /// The client's close code.
+    pub(super) fn code(self) -> Option<u16> {
+        match self {
+            Self::ByClient(code) | Self::ByRelay(code) => code,
+            Self::Broken => None,
+        }
+    }
+}
+
+impl State {
+    fn push(&self, outgoing: Outgoing) {
+        // Without a connection there is nobody to tell: an ack is repeated when the response is.
+        if let Some(link) = &self.link {
+            drop(link.commands.send(outgoing));
+        }
+    }
+
+    /// PROTOCOL §2.5: requests neither acked nor answered are sent again after the reconnect.
+    fn resend(&mut self, link: &Link) {
+        let mut again: Vec<_> = self.pending.iter_mut().filter(|(_, pending)| !pending.acked).collect();
+        again.sort_by_key(|(_, pending)| pending.order);
+        for (request_id, pending) in again {
+            pending.connection = link.number;
+            drop(
+                link.commands
+                    .send(Outgoing::Request(request_id.clone(), pending.frame.clone())),
+            );
+        }
+    }
+
+    fn fail(&mut self, request_id: &str, failure: Failure) {
+        if let Some(pending) = self.pending.remove(request_id) {
+            drop(pending.answer.send(Err(failure)));
+        }
+    }
+
+    fn fail_all(&mut self, failure: &Failure) {
+        for (_, pending) in self.pending.drain() {
+            drop(pending.answer.send(Err(failure.clone())));
+        }
+    }
+}
+
+struct Forget<'a> {
+    slot: &'a Slot,
+    request_id: &'a str,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        locked(&self.slot.state).pending.remove(self.request_id);
+    }
+}

@@ -1,0 +1,215 @@
+//! One relay's client as the rest of the module sees it: started, told, watched.
+//!
+//! Wires the session's driver to its forwarder, byte budget and secrets, and renders its part of the status. Owned by
+//! the registry.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+
+use crate::config::{self, SecretSource};
+use crate::forward::{Budget, Forwarder, HeaderSecrets};
+use crate::relay::{Command, Core, Driver, LastError, Wiring};
+use crate::secret::Secret;
+use crate::status::snapshot::{self, RelaySnapshot, RelayState};
+
+/// A running client.
+#[derive(Debug)]
+pub struct Client {
+    relay: Arc<config::Relay>,
+    core: Arc<Mutex<Core>>,
+    commands: mpsc::Sender<Command>,
+    done: watch::Receiver<bool>,
+    /// Of the key when the client was made, if it could be read then.
+    fingerprint: Option<[u8; 32]>,
+}
+
+impl Client {
+    /// Starts a client on `runtime`.
+    #[must_use]
+    pub fn spawn(runtime: &Handle, relay: config::Relay, forward: &config::Forward) -> Self {
+        let fingerprint = fingerprint(&relay.api_key);
+        let relay = Arc::new(relay);
+        let wiring = wiring(&relay, forward);
+        let core = Arc::new(Mutex::new(Core::new(&wiring)));
+        let (commands, inbox) = mpsc::channel(COMMANDS);
+        let (finished, done) = watch::channel(false);
+        runtime.spawn(watch_secrets(
+            Arc::clone(&wiring.secrets),
+            commands.downgrade(),
+            done.clone(),
+        ));
+        let driver = {
+            let _context = runtime.enter();
+            Driver::new(wiring, Arc::clone(&core), inbox)
+        };
+        runtime.spawn(supervise(driver, Arc::clone(&core), finished));
+        Self {
+            relay,
+            core,
+            commands,
+            done,
+            fingerprint,
+        }
+    }
+
+    /// Whether this client serves the same key at the same relay as `relay` asks for: one connection per key.
+    #[must_use]
+    pub fn serves(&self, relay: &config::Relay) -> bool {
+        let same_key = || {
+            self.relay.api_key == relay.api_key
+                || self.fingerprint.is_some_and(|f| Some(f) == fingerprint(&relay.api_key))
+        };
+        self.relay.url == relay.url && same_key()
+    }
+
+    /// The configured name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.relay.name
+    }
+
+    /// How long a drain may take.
+    #[must_use]
+    pub fn grace(&self) -> Duration {
+        self.relay.shutdown_grace
+    }
+
+    /// Takes over a changed configuration; requests in flight go on.
+    pub fn reconfigure(&mut self, relay: config::Relay, forward: &config::Forward) {
+        self.relay = Arc::new(relay);
+        self.tell(Command::Reconfigure(Box::new(wiring(&self.relay, forward))));
+    }
+
+    /// Finishes what is in flight within `grace`, then closes for good.
+    pub fn drain(&self, grace: Duration) {
+        self.tell(Command::Drain { grace });
+    }
+
+    /// Connects now, even after it stopped for good.
+    pub fn reconnect(&self) {
+        self.tell(Command::Reconnect);
+    }
+
+    /// Completes when the client has ended. Holds nothing of the client.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut done = self.done.clone();
+        async move {
+            // an error means that the supervisor is gone, so the client is too
+            let _ = done.wait_for(|done| *done).await;
+        }
+    }
+
+    /// What the status shows.
+    #[must_use]
+    pub fn snapshot(&self) -> RelaySnapshot {
+        let now = Instant::now();
+        let core = lock(&self.core);
+        let session = &core.session;
+        let requests = session.requests();
+        RelaySnapshot {
+            name: self.relay.name.clone(),
+            url: self.relay.url.to_string(),
+            state: self.state(&core),
+            since_seconds: now.saturating_duration_since(core.state_since).as_secs_f64(),
+            protocol: session.version().map(|version| version.number()),
+            attempts: session.attempts(),
+            retry_in_seconds: session
+                .retry_at()
+                .map(|at| at.saturating_duration_since(now).as_secs_f64()),
+            last_error: core.last_error.as_ref().map(|error| last_error(error, now)),
+            in_flight: requests.forwarding() as u64,
+            queued: requests.queued() as u64,
+            held_responses: requests.held() as u64,
+            held_bytes: core.budget.used() as u64,
+            totals: session.totals().clone(),
+        }
+    }
+
+    /// A driver that ended without being drained has failed.
+    fn state(&self, core: &Core) -> RelayState {
+        match core.session.state() {
+            RelayState::Drained => RelayState::Drained,
+            _ if *self.done.borrow() => RelayState::Stopped,
+            state => state,
+        }
+    }
+
+    fn tell(&self, command: Command) {
+        if let Err(error) = self.commands.try_send(command)
+            && !*self.done.borrow()
+        {
+            tracing::error!(relay = self.relay.name, %error, "the relay client does not take commands");
+        }
+    }
+}
+
+fn wiring(relay: &Arc<config::Relay>, forward: &config::Forward) -> Wiring {
+    let budget = Budget::new(relay.max_held_bytes);
+    let secrets = Arc::new(HeaderSecrets::new(forward.headers.clone()));
+    let forwarder = Forwarder::new(relay, forward, Arc::clone(&secrets), budget.clone());
+    Wiring {
+        relay: Arc::clone(relay),
+        forward_to: forward.to.clone(),
+        forwarder: Arc::new(forwarder),
+        budget,
+        secrets,
+    }
+}
+
+async fn supervise(driver: Driver, core: Arc<Mutex<Core>>, finished: watch::Sender<bool>) {
+    if tokio::spawn(driver.run()).await.is_err() {
+        let message = "internal error: the relay client ended unexpectedly".to_owned();
+        tracing::error!("{message}");
+        lock(&core).last_error = Some(LastError {
+            code: "internal_error",
+            message,
+            at: Instant::now(),
+        });
+    }
+    finished.send_replace(true);
+}
+
+/// Reads secret files again now and then: Kubernetes swaps a symlink, which nobody announces.
+async fn watch_secrets(
+    secrets: Arc<HeaderSecrets>,
+    commands: mpsc::WeakSender<Command>,
+    mut done: watch::Receiver<bool>,
+) {
+    loop {
+        tokio::select! {
+            _ = done.wait_for(|done| *done) => return,
+            () = tokio::time::sleep(SECRETS_POLL) => {}
+        }
+        let refreshed = Arc::clone(&secrets);
+        // a read that fails is said by refresh itself
+        let _ = tokio::task::spawn_blocking(move || refreshed.refresh()).await;
+        let Some(commands) = commands.upgrade() else { return };
+        if commands.send(Command::CheckKey).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn last_error(error: &LastError, now: Instant) -> snapshot::LastError {
+    snapshot::LastError {
+        code: error.code.to_owned(),
+        message: error.message.clone(),
+        seconds_ago: now.saturating_duration_since(error.at).as_secs_f64(),
+    }
+}
+
+fn fingerprint(source: &SecretSource) -> Option<[u8; 32]> {
+    Secret::read(source).ok().map(|key| key.fingerprint())
+}
+
+fn lock(core: &Mutex<Core>) -> MutexGuard<'_, Core> {
+    core.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Commands that may wait; a driver takes them within moments.
+const COMMANDS: usize = 64;
+
+const SECRETS_POLL: Duration = Duration::from_secs(10);

@@ -1,0 +1,171 @@
+//! Forwarding: puts a request to Envoy's local listener, once, and brings back the response frame.
+//!
+//! Driven by `relay::driver`, one task per request; dropping the task's future closes its connection, which makes Envoy
+//! reset the request to the adapter. The deadline is the session's, which cancels the task. Deliberately absent: retries
+//! (Envoy retries what never reached the adapter), redirects, decompression.
+
+pub mod budget;
+mod connect;
+mod envoy_reply;
+mod pool;
+mod secrets;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+
+pub use budget::{Budget, Hold};
+pub use connect::accepts;
+pub use secrets::HeaderSecrets;
+
+use crate::config;
+use crate::protocol::response::{self, AdapterAnswer};
+use crate::protocol::{Fault, ForwardRequest, RequestId, Response};
+use pool::Pool;
+
+/// Puts requests to one local listener on behalf of one relay.
+#[derive(Debug)]
+pub struct Forwarder {
+    pool: Pool,
+    authority: HeaderValue,
+    relay: HeaderValue,
+    secrets: Arc<HeaderSecrets>,
+    response_headers: Vec<HeaderName>,
+    max_frame_bytes: usize,
+    budget: Budget,
+}
+
+/// A forwarded request's end.
+#[derive(Debug)]
+pub struct Forwarded {
+    /// The request.
+    pub id: RequestId,
+    /// The frame to send.
+    pub response: Response,
+    /// The answer's share of the byte budget.
+    pub hold: Option<Hold>,
+}
+
+impl Forwarder {
+    /// A forwarder for `relay`'s requests.
+    #[must_use]
+    pub fn new(relay: &config::Relay, forward: &config::Forward, secrets: Arc<HeaderSecrets>, budget: Budget) -> Self {
+        let header = |text: &str| HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("-"));
+        Self {
+            pool: Pool::new(forward.to.clone(), relay.max_in_flight),
+            authority: header(&forward.authority),
+            relay: header(&relay.name),
+            secrets,
+            response_headers: relay.response_headers.clone(),
+            max_frame_bytes: relay.max_frame_bytes,
+            budget,
+        }
+    }
+
+    /// Puts `request` to the adapter and waits for its whole answer.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the request up: its connection is closed.
+    pub async fn forward(&self, request: ForwardRequest<Hold>) -> Forwarded {
+        let id = request.id.clone();
+        match self.ask(request).await {
+            Ok((response, hold)) => Forwarded { id, response, hold },
+            Err(fault) => Forwarded {
+                response: Response::from_fault(&id, &fault),
+                id,
+                hold: None,
+            },
+        }
+    }
+
+    async fn ask(&self, request: ForwardRequest<Hold>) -> Result<(Response, Option<Hold>), Fault> {
+        let ForwardRequest {
+            id,
+            path,
+            headers,
+            body,
+            deadline,
+            hold: request_hold,
+        } = request;
+        let request = self.request(&path, headers, body)?;
+        let mut exchange = self.pool.send(request).await?;
+        // the request is written: what it occupied is free again
+        drop(request_hold);
+        let made_by_envoy = !exchange.response.headers().contains_key(UPSTREAM_SERVICE_TIME);
+        let (status, headers) = (exchange.response.status().as_u16(), exchange.response.headers().clone());
+        if !made_by_envoy && let Some(fault) = response::is_refused_by_headers(status, &headers) {
+            return Err(fault);
+        }
+        let mut hold = self.budget.hold(deadline);
+        let body = self.read(exchange.response.body_mut(), &mut hold).await?;
+        exchange.finish();
+        if made_by_envoy {
+            return Err(envoy_reply::fault(status, &body));
+        }
+        let answer = AdapterAnswer {
+            status,
+            headers: &headers,
+            body: &body,
+        };
+        let response = Response::from_adapter(&id, &answer, &self.response_headers, self.max_frame_bytes);
+        Ok((response, Some(hold)))
+    }
+
+    fn request(&self, path: &str, mut headers: HeaderMap, body: Bytes) -> Result<Request<Full<Bytes>>, Fault> {
+        headers.insert(HOST, self.authority.clone());
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        headers.insert(X_SPECTRAL_BRIDGE_RELAY, self.relay.clone());
+        self.secrets.apply(&mut headers)?;
+        let uri: Uri = path.parse().map_err(|_| Fault::PathNotAllowed)?;
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+
+    /// Reads a whole body within the frame limit and the byte budget. One that arrives in one piece is not copied.
+    async fn read(&self, body: &mut Incoming, hold: &mut Hold) -> Result<Bytes, Fault> {
+        let too_large = Fault::ResponseTooLarge {
+            limit: self.max_frame_bytes,
+        };
+        let expected = usize::try_from(body.size_hint().exact().unwrap_or(0)).unwrap_or(usize::MAX);
+        if expected > self.max_frame_bytes {
+            return Err(too_large);
+        }
+        hold.grow(expected).await?;
+        let mut first = Bytes::new();
+        let mut rest = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| Fault::AdapterUnavailable("its answer broke off".into()))?;
+            let Ok(data) = frame.into_data() else { continue };
+            let read = first.len() + rest.len() + data.len();
+            if read > self.max_frame_bytes {
+                return Err(too_large);
+            }
+            hold.grow(read.saturating_sub(hold.bytes())).await?;
+            if first.is_empty() && rest.is_empty() {
+                first = data;
+                continue;
+            }
+            if rest.is_empty() {
+                rest.reserve(expected.max(read));
+                rest.extend_from_slice(&std::mem::take(&mut first));
+            }
+            rest.extend_from_slice(&data);
+        }
+        Ok(if rest.is_empty() { first } else { rest.freeze() })
+    }
+}
+
+/// Present on every response that came from upstream, absent on those that Envoy made itself.
+const UPSTREAM_SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+
+/// The relay's configured name, for routes and logs; a relay cannot set it.
+const X_SPECTRAL_BRIDGE_RELAY: HeaderName = HeaderName::from_static("x-spectral-bridge-relay");

@@ -1,0 +1,134 @@
+//! Answers that the adapter did not give.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Serialize;
+
+/// Why this client answers a request itself. Evaluators tell a tunnel fault from a model's refusal by
+/// `error.type` = `relay_client_error` and by [`Fault::code`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// 400: the request frame's payload is not what `PROTOCOL §2.2` says.
+    InvalidRequestFrame(Cow<'static, str>),
+    /// 400: more headers than Envoy would take.
+    HeadersTooLarge(Cow<'static, str>),
+    /// 404: a path the configuration does not allow (`PROTOCOL §2.2`).
+    PathNotAllowed,
+    /// 405: a method other than POST.
+    MethodNotAllowed,
+    /// 429: Envoy refused the request for its rate or token budget.
+    OverBudget,
+    /// 502: the adapter answered what cannot be relayed.
+    AdapterInvalidResponse(Cow<'static, str>),
+    /// 502: the answer does not fit one frame (`PROTOCOL §2.2`).
+    ResponseTooLarge {
+        /// The frame limit in bytes.
+        limit: usize,
+    },
+    /// 503: the adapter could not be reached, or its answer broke off.
+    AdapterUnavailable(Cow<'static, str>),
+    /// 503: no complete answer within the request timeout.
+    AdapterTimeout,
+    /// 503: a bound of this client is reached.
+    Overloaded(&'static str),
+    /// 503: this client is shutting down (`PROTOCOL §2.6`).
+    Draining,
+}
+
+impl Fault {
+    /// The HTTP status of the answer.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::InvalidRequestFrame(_) | Self::HeadersTooLarge(_) => 400,
+            Self::PathNotAllowed => 404,
+            Self::MethodNotAllowed => 405,
+            Self::OverBudget => 429,
+            Self::AdapterInvalidResponse(_) | Self::ResponseTooLarge { .. } => 502,
+            Self::AdapterUnavailable(_) | Self::AdapterTimeout | Self::Overloaded(_) | Self::Draining => 503,
+        }
+    }
+
+    /// `error.code`: short, bounded, a metric label.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidRequestFrame(_) => "invalid_request_frame",
+            Self::HeadersTooLarge(_) => "headers_too_large",
+            Self::PathNotAllowed => "path_not_allowed",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::OverBudget => "over_budget",
+            Self::AdapterInvalidResponse(_) => "adapter_invalid_response",
+            Self::ResponseTooLarge { .. } => "response_too_large",
+            Self::AdapterUnavailable(_) => "adapter_unavailable",
+            Self::AdapterTimeout => "adapter_timeout",
+            Self::Overloaded(_) => "overloaded",
+            Self::Draining => "draining",
+        }
+    }
+
+    /// The JSON body of the answer: the error shape of `PROTOCOL §1`, with type and code.
+    #[must_use]
+    pub fn body(&self) -> String {
+        let message = self.to_string();
+        let error = ErrorBody {
+            message: &message,
+            kind: ERROR_TYPE,
+            code: self.code(),
+        };
+        serde_json::to_string(&Envelope { error }).unwrap_or_else(|_| String::from(r#"{"error":{}}"#))
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidRequestFrame(what) => write!(f, "invalid request frame: {what}"),
+            Self::HeadersTooLarge(what) => write!(f, "request headers too large: {what}"),
+            Self::PathNotAllowed => f.write_str("path not allowed through this relay client"),
+            Self::MethodNotAllowed => f.write_str("method not allowed, only POST is relayed"),
+            Self::OverBudget => f.write_str("over the rate or token budget set in front of the adapter"),
+            Self::AdapterInvalidResponse(what) => write!(f, "invalid response from the adapter: {what}"),
+            Self::ResponseTooLarge { limit } => {
+                write!(f, "response too large to relay, a frame holds at most {limit} bytes")
+            }
+            Self::AdapterUnavailable(what) => write!(f, "adapter unavailable: {what}"),
+            Self::AdapterTimeout => f.write_str("no complete answer from the adapter within the request timeout"),
+            Self::Overloaded(what) => write!(f, "relay client overloaded: {what}"),
+            Self::Draining => f.write_str("relay client is shutting down"),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// `error.type` of every answer that the adapter did not give.
+pub const ERROR_TYPE: &str = "relay_client_error";
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: ErrorBody<'a>,
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    message: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    code: &'a str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // PROTOCOL §1: the error shape; §2.2: the error frame's body
+    #[test]
+    fn a_fault_says_what_happened_in_the_error_shape() {
+        assert_eq!(
+            Fault::AdapterUnavailable("connection \"refused\"".into()).body(),
+            r#"{"error":{"message":"adapter unavailable: connection \"refused\"","type":"relay_client_error","code":"adapter_unavailable"}}"#
+        );
+    }
+}

@@ -1,0 +1,183 @@
+//! Which headers of a request frame reach the adapter.
+//!
+//! End-to-end headers do. Connection-level ones do not, nor does anything by which a relay could steer Envoy or pretend
+//! to be it.
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::Fault;
+use super::limits::{MAX_HEADER_BYTES, MAX_HEADERS};
+
+/// Reads a frame's `headers` object (`PROTOCOL §2.2`). Absent and `null` mean none.
+///
+/// # Errors
+/// [`Fault::InvalidRequestFrame`] for what is no object of strings or cannot be a header;
+/// [`Fault::HeadersTooLarge`] for more than Envoy takes. A message names headers, never values.
+pub fn read(raw: Option<&RawValue>) -> Result<HeaderMap, Fault> {
+    let Some(raw) = raw.filter(|raw| raw.get() != "null") else {
+        return Ok(HeaderMap::new());
+    };
+    let fields: serde_json::Map<String, Value> = serde_json::from_str(raw.get())
+        .map_err(|_| Fault::InvalidRequestFrame("payload.headers must be an object of strings".into()))?;
+    let named = named_by_connection(&fields);
+    let mut headers = HeaderMap::with_capacity(fields.len().min(MAX_HEADERS));
+    let mut bytes = 0_usize;
+    for (name, value) in &fields {
+        let name_lower = name.to_ascii_lowercase();
+        if is_withheld(&name_lower) || named.contains(&name_lower) {
+            continue;
+        }
+        let (name, value) = header(&name_lower, value)?;
+        bytes = bytes.saturating_add(name.as_str().len()).saturating_add(value.len());
+        headers.append(name, value);
+    }
+    check_size(headers.len(), bytes)?;
+    Ok(headers)
+}
+
+fn header(name: &str, value: &Value) -> Result<(HeaderName, HeaderValue), Fault> {
+    let parsed = HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| Fault::InvalidRequestFrame("a header name has characters that HTTP does not allow".into()))?;
+    let Value::String(value) = value else {
+        return Err(Fault::InvalidRequestFrame(
+            format!("the value of header {parsed} must be a string").into(),
+        ));
+    };
+    let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| {
+        Fault::InvalidRequestFrame(format!("the value of header {parsed} has control characters").into())
+    })?;
+    Ok((parsed, value))
+}
+
+fn check_size(count: usize, bytes: usize) -> Result<(), Fault> {
+    if count > MAX_HEADERS {
+        return Err(Fault::HeadersTooLarge(
+            format!("{count} headers, at most {MAX_HEADERS} are allowed").into(),
+        ));
+    }
+    if bytes > MAX_HEADER_BYTES {
+        return Err(Fault::HeadersTooLarge(
+            format!("{bytes} bytes, at most {MAX_HEADER_BYTES} are allowed").into(),
+        ));
+    }
+    Ok(())
+}
+
+/// RFC 9110 §7.6.1: headers that `connection` names belong to the connection.
+fn named_by_connection(fields: &serde_json::Map<String, Value>) -> Vec<String> {
+    let connection = fields
+        .iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case("connection"));
+    let values = connection.filter_map(|(_, value)| value.as_str());
+    values
+        .flat_map(|value| value.split(','))
+        .map(|name| name.trim().to_ascii_lowercase())
+        .collect()
+}
+
+fn is_withheld(name: &str) -> bool {
+    WITHHELD.contains(&name) || WITHHELD_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+const WITHHELD: &[&str] = &[
+    // hop-by-hop (RFC 9110 §7.6.1)
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "trailers",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+    // ours to say on this hop
+    "host",
+    "content-length",
+    "expect",
+    "accept-encoding",
+    // what only a trusted proxy may say
+    "forwarded",
+    "x-real-ip",
+    "via",
+];
+
+const WITHHELD_PREFIXES: &[&str] = &[":", "x-envoy-", "x-forwarded-", "x-spectral-bridge-"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_str(json: &str) -> Result<HeaderMap, Fault> {
+        let raw: Box<RawValue> = serde_json::from_str(json).unwrap();
+        read(Some(&raw))
+    }
+
+    #[test]
+    fn end_to_end_headers_reach_the_adapter() {
+        let headers =
+            read_str(r#"{"Authorization":"Bearer x","traceparent":"00-a-b-01","X-Latin":"é","empty":""}"#).unwrap();
+        assert_eq!(headers["authorization"], "Bearer x");
+        assert_eq!(headers["traceparent"], "00-a-b-01");
+        assert_eq!(headers["x-latin"].as_bytes(), "é".as_bytes());
+        assert_eq!(headers.len(), 4);
+    }
+
+    #[test]
+    fn what_would_steer_envoy_or_belongs_to_the_connection_does_not() {
+        let headers = read_str(
+            r#"{"Host":"evil","Content-Length":"1","Transfer-Encoding":"chunked",":path":"/x","x-envoy-original-dst-host":"10.0.0.1:80",
+                "X-Envoy-Upstream-Rq-Timeout-Ms":"1","X-Forwarded-For":"1.2.3.4","x-spectral-bridge-relay":"x","forwarded":"x","x-real-ip":"x",
+                "via":"x","expect":"100-continue","accept-encoding":"gzip","Connection":"close, X-Secret-Hop","x-secret-hop":"1","te":"trailers",
+                "upgrade":"websocket"}"#,
+        )
+        .unwrap();
+        assert!(headers.is_empty(), "{headers:?}");
+    }
+
+    #[test]
+    fn control_characters_are_refused_not_forwarded() {
+        for json in [
+            r#"{"a":"b\r\nx: y"}"#,
+            r#"{"a\r\nb":"c"}"#,
+            r#"{"a b":"c"}"#,
+            r#"{"a":"\u0000"}"#,
+            r#"{"":"x"}"#,
+            r#"{"é":"x"}"#,
+        ] {
+            assert!(matches!(read_str(json), Err(Fault::InvalidRequestFrame(_))), "{json}");
+        }
+    }
+
+    #[test]
+    fn values_that_are_no_strings_are_refused() {
+        for json in [r#"{"a":1}"#, r#"{"a":null}"#, r#"{"a":["b"]}"#, "[]", "7", r#""x""#] {
+            assert!(matches!(read_str(json), Err(Fault::InvalidRequestFrame(_))), "{json}");
+        }
+        assert!(read_str("null").unwrap().is_empty());
+        assert!(read(None).unwrap().is_empty());
+    }
+
+    #[test]
+    fn more_than_envoy_takes_is_refused() {
+        let object = |n: usize, value: &str| {
+            let fields: Vec<String> = (0..n).map(|i| format!(r#""h{i}":"{value}""#)).collect();
+            format!("{{{}}}", fields.join(","))
+        };
+        assert_eq!(read_str(&object(100, "v")).unwrap().len(), 100);
+        assert!(matches!(read_str(&object(101, "v")), Err(Fault::HeadersTooLarge(_))));
+        assert!(matches!(
+            read_str(&object(1, &"v".repeat(60 * 1024))),
+            Err(Fault::HeadersTooLarge(_))
+        ));
+    }
+
+    #[test]
+    fn a_message_names_the_header_but_never_its_value() {
+        let fault = read_str(r#"{"x-token":"s3cret\n"}"#).unwrap_err().to_string();
+        assert!(fault.contains("x-token") && !fault.contains("s3cret"), "{fault}");
+    }
+}

@@ -1,0 +1,32 @@
+//! Bounds that are not configurable, each with the answer given when it is reached.
+
+use std::time::Duration;
+
+/// From the handshake to the relay's `connected` frame; after it the connection is given up and made again.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long our close frame waits for the relay's; after it the socket is dropped.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A connection open at least this long resets the backoff (`PROTOCOL §2.5`).
+pub const STABLE_AFTER: Duration = Duration::from_secs(60);
+
+/// Longest wait before dialling again while draining, so that held responses can still be delivered.
+pub const DRAIN_REDIAL: Duration = Duration::from_secs(1);
+
+/// Answered requests remembered after their acknowledgement, so that a late duplicate is not forwarded again.
+/// Beyond it the oldest is forgotten.
+pub const ANSWERED_REMEMBERED: usize = 65_536;
+
+/// Refusals (`overloaded`, `draining`, bad requests) held for their acknowledgement. Beyond it a refusal is sent once
+/// and not kept.
+pub const MAX_HELD_REFUSALS: usize = 16_384;
+
+/// Headers of one request, after the hop-by-hop ones are gone; beyond it the request is answered 400.
+pub const MAX_HEADERS: usize = 100;
+
+/// Bytes of those headers' names and values; beyond it the request is answered 400. Envoy's own limit is 60 KiB.
+pub const MAX_HEADER_BYTES: usize = 60 * 1024;
+
+/// Characters of an adapter's text that are quoted in an error message.
+pub const MAX_QUOTED_CHARS: usize = 1024;

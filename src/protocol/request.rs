@@ -1,0 +1,201 @@
+//! A request frame's payload becomes a request to the adapter, or a fault.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use serde_json::value::RawValue;
+
+use super::frame::Payload;
+use super::{Fault, RequestId, Text, headers};
+
+/// A request to put to the adapter, once.
+#[derive(Debug)]
+pub struct ForwardRequest<H> {
+    /// The relay's token.
+    pub id: RequestId,
+    /// One of the allowed paths.
+    pub path: Arc<str>,
+    /// Headers for the adapter, with `content-type`, `x-request-id` and `x-spectral-bridge-request-id`.
+    pub headers: HeaderMap,
+    /// The JSON body, byte for byte as the relay sent it.
+    pub body: Bytes,
+    /// When the request counts as timed out.
+    pub deadline: Instant,
+    /// The share of the byte budget that this request occupies.
+    pub hold: Option<H>,
+}
+
+/// What is asked of the adapter, without what the session adds.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub path: Arc<str>,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// Checks a payload. `text` is the frame that `payload` borrows from, so that the body needs no copy.
+///
+/// # Errors
+/// The fault to answer; nothing reaches the adapter then.
+pub(super) fn check(
+    id: &RequestId,
+    payload: Option<&Payload<'_>>,
+    text: &Text,
+    paths: &[Arc<str>],
+) -> Result<Asked, Fault> {
+    let payload = payload.ok_or_else(|| Fault::InvalidRequestFrame("payload must be an object".into()))?;
+    let path = allowed_path(payload.path, paths)?;
+    check_method(payload.method)?;
+    let mut headers = headers::read(payload.headers)?;
+    add_own_headers(&mut headers, id);
+    Ok(Asked {
+        path,
+        headers,
+        body: body(payload.body, text),
+    })
+}
+
+// PROTOCOL §2.2: matched exactly; absent means chat completions; any other value is a 404, without asking the adapter
+fn allowed_path(raw: Option<&RawValue>, paths: &[Arc<str>]) -> Result<Arc<str>, Fault> {
+    let asked = match raw {
+        None => DEFAULT_PATH.into(),
+        Some(raw) => serde_json::from_str::<String>(raw.get()).map_err(|_| Fault::PathNotAllowed)?,
+    };
+    paths
+        .iter()
+        .find(|path| ***path == *asked)
+        .cloned()
+        .ok_or(Fault::PathNotAllowed)
+}
+
+fn check_method(raw: Option<&RawValue>) -> Result<(), Fault> {
+    match raw.map(RawValue::get) {
+        None | Some(r#""POST""#) => Ok(()),
+        Some(_) => Err(Fault::MethodNotAllowed),
+    }
+}
+
+fn add_own_headers(headers: &mut HeaderMap, id: &RequestId) {
+    if !headers.contains_key(CONTENT_TYPE) {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    // printable() is visible ASCII by construction, so this never falls back
+    let value = HeaderValue::try_from(id.printable()).unwrap_or_else(|_| HeaderValue::from_static("-"));
+    if !headers.contains_key(X_REQUEST_ID) {
+        headers.insert(X_REQUEST_ID, value.clone());
+    }
+    headers.insert(X_SPECTRAL_BRIDGE_REQUEST_ID, value);
+}
+
+/// The body as a slice of the frame's own buffer; `{}` when the frame has none.
+fn body(raw: Option<&RawValue>, text: &Text) -> Bytes {
+    match raw {
+        Some(raw) => Bytes::from(text.clone()).slice_ref(raw.get().as_bytes()),
+        None => Bytes::from_static(b"{}"),
+    }
+}
+
+/// The path when a frame names none (`PROTOCOL §2.2`).
+pub const DEFAULT_PATH: &str = "/v1/chat/completions";
+
+/// Correlates Envoy's access log and the model's with the relay's.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The relay's request id, for routes and logs; a relay cannot set it.
+pub const X_SPECTRAL_BRIDGE_REQUEST_ID: HeaderName = HeaderName::from_static("x-spectral-bridge-request-id");
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame::{Frame, decode};
+    use super::*;
+
+    fn asked(payload: &str) -> Result<Asked, Fault> {
+        let text: Text = format!(r#"{{"type":"request","request_id":"r","payload":{payload}}}"#).into();
+        let paths = ["/v1/chat/completions".into(), "/v1/responses".into()];
+        let Frame::Request { id, payload } = decode(&text) else {
+            unreachable!()
+        };
+        check(&RequestId::from(&*id), payload.as_ref(), &text, &paths)
+    }
+
+    // PROTOCOL §2.2
+    #[test]
+    fn an_absent_path_means_chat_completions() {
+        assert_eq!(&*asked(r#"{"body":{}}"#).unwrap().path, "/v1/chat/completions");
+        assert_eq!(&*asked(r#"{"path":"/v1/responses"}"#).unwrap().path, "/v1/responses");
+        assert_eq!(&*asked(r#"{"path":"\/v1\/responses"}"#).unwrap().path, "/v1/responses");
+    }
+
+    // PROTOCOL §2.2: matched exactly
+    #[test]
+    fn any_other_path_is_not_allowed() {
+        for path in [
+            "null",
+            "7",
+            "{}",
+            r#""""#,
+            r#""/""#,
+            r#""/v1/models""#,
+            r#""/v1/chat/completions/""#,
+            r#""/v1/chat/completions?x=1""#,
+            r#""/V1/chat/completions""#,
+            r#""//v1/chat/completions""#,
+            r#""/v1/../v1/responses""#,
+            r#""/v1%2fresponses""#,
+            r#""http://evil/v1/responses""#,
+            r#"" /v1/responses""#,
+            r##""/v1/responses#x""##,
+            r#""/v1/responses\u0000""#,
+        ] {
+            assert_eq!(
+                asked(&format!(r#"{{"path":{path}}}"#)).unwrap_err(),
+                Fault::PathNotAllowed,
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn any_other_method_is_not_allowed() {
+        assert!(asked(r#"{"method":"POST"}"#).is_ok());
+        for method in [r#""GET""#, r#""post""#, "null", "1"] {
+            assert_eq!(
+                asked(&format!(r#"{{"method":{method}}}"#)).unwrap_err(),
+                Fault::MethodNotAllowed,
+                "{method}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_body_crosses_byte_for_byte() {
+        for body in [
+            "{}",
+            "null",
+            r#"{ "b":1,"a" : 1.0000000000000000000001, "s":"\u0041\/" }"#,
+            "[1, 2]",
+            r#""text""#,
+        ] {
+            assert_eq!(asked(&format!(r#"{{"body": {body} }}"#)).unwrap().body, body.as_bytes());
+        }
+        assert_eq!(asked("{}").unwrap().body, "{}");
+    }
+
+    #[test]
+    fn own_headers_are_added_and_a_callers_kept() {
+        let headers = asked(r#"{"headers":{"x-request-id":"caller","x-spectral-bridge-request-id":"forged"}}"#)
+            .unwrap()
+            .headers;
+        assert_eq!(headers["x-request-id"], "caller");
+        assert_eq!(headers["x-spectral-bridge-request-id"], "r");
+        assert_eq!(headers["content-type"], "application/json");
+        assert_eq!(asked("{}").unwrap().headers["x-request-id"], "r");
+    }
+
+    #[test]
+    fn a_payload_that_is_no_object_is_an_invalid_frame() {
+        assert!(matches!(asked("[]").unwrap_err(), Fault::InvalidRequestFrame(_)));
+    }
+}

@@ -1,0 +1,276 @@
+//! Every request from its receipt until its response is acknowledged: waiting, at the adapter, or held.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Instant;
+
+use super::{ForwardRequest, RequestId, Text};
+
+/// The requests that this client is responsible for, each in exactly one stage.
+///
+/// `H` is the share of the byte budget that a request or its response occupies; dropping it gives it back.
+#[derive(Debug)]
+pub struct Requests<H> {
+    entries: HashMap<RequestId, Entry<H>>,
+    /// By deadline, then receipt.
+    by_deadline: BTreeMap<(Instant, u64), RequestId>,
+    waiting: VecDeque<RequestId>,
+    /// Held responses in the order in which they were given.
+    held: BTreeMap<u64, RequestId>,
+    queued: usize,
+    forwarding: usize,
+    held_refusals: usize,
+    sequence: u64,
+}
+
+#[derive(Debug)]
+struct Entry<H> {
+    deadline: (Instant, u64),
+    stage: Stage<H>,
+}
+
+#[derive(Debug)]
+enum Stage<H> {
+    Queued(Box<ForwardRequest<H>>),
+    Forwarding,
+    Held {
+        order: u64,
+        frame: Text,
+        refusal: bool,
+        _hold: Option<H>,
+    },
+}
+
+/// Where a known request is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Waiting or at the adapter.
+    Unanswered,
+    /// Answered; the response awaits its ack.
+    Held(Text),
+}
+
+/// A request whose time is over.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Expired {
+    /// Not answered yet.
+    Unanswered {
+        /// The request.
+        id: RequestId,
+        /// Whether it is at the adapter.
+        forwarding: bool,
+    },
+    /// Answered; its response was never acknowledged and is now dropped.
+    Held(RequestId),
+}
+
+impl<H> Requests<H> {
+    /// An empty table.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            entries: HashMap::new(),
+            by_deadline: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            held: BTreeMap::new(),
+            queued: 0,
+            forwarding: 0,
+            held_refusals: 0,
+            sequence: 0,
+        }
+    }
+
+    /// Where `id` is, if it is known.
+    #[must_use]
+    pub fn find(&self, id: &str) -> Option<Known> {
+        self.entries.get(id).map(|entry| match &entry.stage {
+            Stage::Queued(_) | Stage::Forwarding => Known::Unanswered,
+            Stage::Held { frame, .. } => Known::Held(frame.clone()),
+        })
+    }
+
+    /// Adds a request that waits for its turn.
+    pub fn enqueue(&mut self, request: ForwardRequest<H>) {
+        let id = request.id.clone();
+        let deadline = request.deadline;
+        self.insert(id.clone(), deadline, Stage::Queued(Box::new(request)));
+        self.queued += 1;
+        self.waiting.push_back(id);
+    }
+
+    /// Takes the request that has waited longest, which is then at the adapter.
+    pub fn dispatch(&mut self) -> Option<ForwardRequest<H>> {
+        while let Some(id) = self.waiting.pop_front() {
+            // one that timed out while it waited is no longer here, or no longer queued
+            let Some(entry) = self.entries.get_mut(&id) else {
+                continue;
+            };
+            match std::mem::replace(&mut entry.stage, Stage::Forwarding) {
+                Stage::Queued(request) => {
+                    self.queued -= 1;
+                    self.forwarding += 1;
+                    return Some(*request);
+                }
+                other @ (Stage::Forwarding | Stage::Held { .. }) => entry.stage = other,
+            }
+        }
+        None
+    }
+
+    /// Whether `id` is at the adapter.
+    #[must_use]
+    pub fn is_forwarding(&self, id: &RequestId) -> bool {
+        self.entries
+            .get(id)
+            .is_some_and(|entry| matches!(entry.stage, Stage::Forwarding))
+    }
+
+    /// Holds the response of a request that was at the adapter, until its deadline.
+    pub fn hold_answer(&mut self, id: &RequestId, frame: Text, hold: Option<H>) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        self.sequence += 1;
+        let order = self.sequence;
+        let stage = Stage::Held {
+            order,
+            frame,
+            refusal: false,
+            _hold: hold,
+        };
+        let before = std::mem::replace(&mut entry.stage, stage);
+        self.held.insert(order, id.clone());
+        self.left(&before);
+    }
+
+    /// Holds the response of a request that never reached the adapter.
+    pub fn hold_refusal(&mut self, id: RequestId, deadline: Instant, frame: Text) {
+        self.sequence += 1;
+        let order = self.sequence;
+        self.held.insert(order, id.clone());
+        self.held_refusals += 1;
+        self.insert(
+            id,
+            deadline,
+            Stage::Held {
+                order,
+                frame,
+                refusal: true,
+                _hold: None,
+            },
+        );
+    }
+
+    /// Forgets `id`. Returns whether it was at the adapter.
+    pub fn remove(&mut self, id: &RequestId) -> Option<bool> {
+        let entry = self.entries.remove(id)?;
+        self.by_deadline.remove(&entry.deadline);
+        self.left(&entry.stage);
+        Some(matches!(entry.stage, Stage::Forwarding))
+    }
+
+    /// Forgets `id` if its response is held: the relay has it. Returns the id.
+    pub fn acknowledge(&mut self, id: &str) -> Option<RequestId> {
+        let (id, entry) = self.entries.get_key_value(id)?;
+        if !matches!(entry.stage, Stage::Held { .. }) {
+            return None;
+        }
+        let id = id.clone();
+        self.remove(&id);
+        Some(id)
+    }
+
+    /// Removes one request whose deadline is not after `now`.
+    pub fn expire(&mut self, now: Instant) -> Option<Expired> {
+        let (&(deadline, _), id) = self.by_deadline.first_key_value()?;
+        if deadline > now {
+            return None;
+        }
+        let id = id.clone();
+        let held = matches!(self.entries.get(&id)?.stage, Stage::Held { .. });
+        let forwarding = self.remove(&id)?;
+        Some(if held {
+            Expired::Held(id)
+        } else {
+            Expired::Unanswered { id, forwarding }
+        })
+    }
+
+    /// Forgets everything. Returns the ids that were not answered, in the order of their deadlines.
+    pub fn clear(&mut self) -> Vec<(RequestId, bool)> {
+        let ids: Vec<RequestId> = self.by_deadline.values().cloned().collect();
+        self.waiting.clear();
+        ids.into_iter()
+            .filter_map(|id| {
+                let held = matches!(self.entries.get(&id)?.stage, Stage::Held { .. });
+                let forwarding = self.remove(&id)?;
+                (!held).then_some((id, forwarding))
+            })
+            .collect()
+    }
+
+    /// The held responses, in the order in which they were given.
+    pub fn held_frames(&self) -> impl Iterator<Item = Text> + '_ {
+        self.held.values().filter_map(|id| match &self.entries.get(id)?.stage {
+            Stage::Held { frame, .. } => Some(frame.clone()),
+            Stage::Queued(_) | Stage::Forwarding => None,
+        })
+    }
+
+    /// The next deadline.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.by_deadline.first_key_value().map(|(&(at, _), _)| at)
+    }
+
+    /// Requests that wait for their turn.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// Requests at the adapter.
+    #[must_use]
+    pub fn forwarding(&self) -> usize {
+        self.forwarding
+    }
+
+    /// Responses that await their ack.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Held responses of requests that never reached the adapter.
+    #[must_use]
+    pub fn held_refusals(&self) -> usize {
+        self.held_refusals
+    }
+
+    /// Whether nothing is left to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn insert(&mut self, id: RequestId, deadline: Instant, stage: Stage<H>) {
+        self.sequence += 1;
+        let deadline = (deadline, self.sequence);
+        self.by_deadline.insert(deadline, id.clone());
+        self.entries.insert(id, Entry { deadline, stage });
+    }
+
+    fn left(&mut self, stage: &Stage<H>) {
+        match stage {
+            Stage::Queued(_) => self.queued -= 1,
+            Stage::Forwarding => self.forwarding -= 1,
+            Stage::Held { order, refusal, .. } => {
+                self.held.remove(order);
+                self.held_refusals -= usize::from(*refusal);
+            }
+        }
+    }
+}
+
+impl<H> Default for Requests<H> {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,329 @@
+//! An adapter's answer, or a fault, becomes a response frame.
+//!
+//! Called by the forwarding task, so that checking and encoding 16 MiB does not hold up the connection.
+
+use std::borrow::Cow;
+
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use serde_json::json;
+
+use super::frame::{into_text, push_json_string};
+use super::limits::MAX_QUOTED_CHARS;
+use super::{Fault, RequestId, Text};
+use crate::usage::{self, Usage};
+
+/// A response frame, ready to be sent (`PROTOCOL §2.2`), and what is to be known about it.
+#[derive(Debug, Clone)]
+pub struct Response {
+    /// The HTTP status that the caller gets.
+    pub status: u16,
+    /// The whole frame.
+    pub frame: Text,
+    /// [`Fault::code`] when the adapter did not give this answer.
+    pub fault: Option<&'static str>,
+    /// Tokens that the answer reports.
+    pub usage: Usage,
+}
+
+/// What the adapter answered, complete.
+#[derive(Debug)]
+pub struct AdapterAnswer<'a> {
+    /// HTTP status.
+    pub status: u16,
+    /// All response headers.
+    pub headers: &'a HeaderMap,
+    /// All of the body.
+    pub body: &'a [u8],
+}
+
+impl Response {
+    /// The frame for what the adapter answered; `passed` names the response headers that go along with `content-type`.
+    #[must_use]
+    pub fn from_adapter(
+        id: &RequestId,
+        answer: &AdapterAnswer<'_>,
+        passed: &[HeaderName],
+        max_frame_bytes: usize,
+    ) -> Self {
+        match json_body(answer) {
+            Ok((body, usage)) => {
+                let headers = passed_headers(answer.headers, passed);
+                let frame = encode(id, answer.status, &headers, body);
+                Self {
+                    usage,
+                    ..Self::bounded(id, answer.status, frame, max_frame_bytes)
+                }
+            }
+            Err(not_json) if answer.status >= 400 => {
+                let body = json!({ "error": { "message": not_json.text } }).to_string();
+                let frame = encode(id, answer.status, JSON_HEADERS, &body);
+                Self::bounded(id, answer.status, frame, max_frame_bytes)
+            }
+            Err(not_json) => Self::from_fault(id, &Fault::AdapterInvalidResponse(not_json.why)),
+        }
+    }
+
+    /// The frame for an answer that the adapter did not give.
+    #[must_use]
+    pub fn from_fault(id: &RequestId, fault: &Fault) -> Self {
+        let frame = encode(id, fault.status(), JSON_HEADERS, &fault.body());
+        Self {
+            status: fault.status(),
+            frame: into_text(frame),
+            fault: Some(fault.code()),
+            usage: Usage::default(),
+        }
+    }
+
+    fn bounded(id: &RequestId, status: u16, frame: Vec<u8>, max_frame_bytes: usize) -> Self {
+        // PROTOCOL §2.2: a response too large for a frame is replaced with an error response, status 502
+        if frame.len() > max_frame_bytes {
+            return Self::from_fault(id, &Fault::ResponseTooLarge { limit: max_frame_bytes });
+        }
+        Self {
+            status,
+            frame: into_text(frame),
+            fault: None,
+            usage: Usage::default(),
+        }
+    }
+}
+
+/// Whether a response with these headers can only be refused, so that its body need not be awaited: an event stream
+/// may never end. Errors are read for their text whatever they are.
+#[must_use]
+pub fn is_refused_by_headers(status: u16, headers: &HeaderMap) -> Option<Fault> {
+    if status >= 400 || !is_event_stream(headers) {
+        return None;
+    }
+    Some(Fault::AdapterInvalidResponse(EVENT_STREAM.into()))
+}
+
+struct NotJson {
+    /// For a 2xx: what is wrong with it.
+    why: Cow<'static, str>,
+    /// For an error: its text, capped.
+    text: String,
+}
+
+/// The body and its usage, if it is JSON that was not compressed on the way.
+fn json_body<'a>(answer: &AdapterAnswer<'a>) -> Result<(&'a str, Usage), NotJson> {
+    if let Some(coding) = content_coding(answer.headers) {
+        let why = format!("content-encoding {coding}, though none was asked for");
+        return Err(NotJson {
+            text: why.clone(),
+            why: why.into(),
+        });
+    }
+    let text = std::str::from_utf8(answer.body).map_err(|_| not_json(answer, "not UTF-8"))?;
+    let usage = usage::read_json(text).map_err(|_| not_json(answer, "not JSON"))?;
+    Ok((text, usage))
+}
+
+fn not_json(answer: &AdapterAnswer<'_>, what: &str) -> NotJson {
+    let kind = answer
+        .headers
+        .get(CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or("none");
+    let kind: String = kind.chars().take(100).collect();
+    let why = format!(
+        "status {} with a body that is {what} (content-type {kind}, {} bytes)",
+        answer.status,
+        answer.body.len()
+    );
+    let text: String = String::from_utf8_lossy(answer.body.get(..MAX_QUOTED_CHARS * 4).unwrap_or(answer.body))
+        .trim()
+        .chars()
+        .take(MAX_QUOTED_CHARS)
+        .collect();
+    let text = if text.is_empty() {
+        format!("the adapter answered status {} without a body", answer.status)
+    } else {
+        text
+    };
+    NotJson { why: why.into(), text }
+}
+
+fn content_coding(headers: &HeaderMap) -> Option<String> {
+    let coding = headers.get(CONTENT_ENCODING)?;
+    let coding = String::from_utf8_lossy(coding.as_bytes()).trim().to_ascii_lowercase();
+    (!coding.is_empty() && coding != "identity").then(|| coding.chars().take(32).collect())
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    kind.get(..EVENT_STREAM_TYPE.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(EVENT_STREAM_TYPE))
+}
+
+/// `content-type` always, and the configured ones that the adapter sent, as a JSON object.
+fn passed_headers(headers: &HeaderMap, passed: &[HeaderName]) -> String {
+    let mut object = serde_json::Map::new();
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or("application/json");
+    object.insert(CONTENT_TYPE.as_str().into(), kind.into());
+    for name in passed {
+        let values: Vec<_> = headers
+            .get_all(name)
+            .iter()
+            .map(|v| String::from_utf8_lossy(v.as_bytes()))
+            .collect();
+        if !values.is_empty() {
+            object.insert(name.as_str().into(), values.join(", ").into());
+        }
+    }
+    serde_json::Value::Object(object).to_string()
+}
+
+/// `headers` and `body` are JSON and go in as they are.
+fn encode(id: &RequestId, status: u16, headers: &str, body: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len() + headers.len() + id.as_str().len() + 96);
+    out.extend_from_slice(br#"{"type":"response","request_id":"#);
+    push_json_string(&mut out, id.as_str());
+    out.extend_from_slice(br#","payload":{"status":"#);
+    out.extend_from_slice(status.to_string().as_bytes());
+    out.extend_from_slice(br#","headers":"#);
+    out.extend_from_slice(headers.as_bytes());
+    out.extend_from_slice(br#","body":"#);
+    out.extend_from_slice(body.as_bytes());
+    out.extend_from_slice(b"}}");
+    out
+}
+
+const JSON_HEADERS: &str = r#"{"content-type":"application/json"}"#;
+const EVENT_STREAM_TYPE: &[u8] = b"text/event-stream";
+const EVENT_STREAM: &str = "an event stream, which the protocol cannot relay; send the request with \"stream\": false";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: usize = 16 * 1024 * 1024;
+
+    fn answered(status: u16, headers: &[(&'static str, &'static str)], body: &[u8], max: usize) -> Response {
+        let headers: HeaderMap = headers
+            .iter()
+            .map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v)))
+            .collect();
+        let passed = [HeaderName::from_static("x-ratelimit")];
+        Response::from_adapter(
+            &RequestId::from("r\"1"),
+            &AdapterAnswer {
+                status,
+                headers: &headers,
+                body,
+            },
+            &passed,
+            max,
+        )
+    }
+
+    // PROTOCOL §2.2: response frame; PROTOCOL §1: status and body unchanged
+    #[test]
+    fn json_crosses_byte_for_byte() {
+        let body =
+            br#"{ "n":12345678901234567890123, "s":"\u00e9\/", "usage":{"prompt_tokens":1,"completion_tokens":2} }"#;
+        let response = answered(
+            200,
+            &[
+                ("content-type", "application/json; charset=utf-8"),
+                ("x-ratelimit", "7"),
+                ("server", "x"),
+            ],
+            body,
+            MAX,
+        );
+        let expected = format!(
+            r#"{{"type":"response","request_id":"r\"1","payload":{{"status":200,"headers":{{"content-type":"application/json; charset=utf-8","x-ratelimit":"7"}},"body":{}}}}}"#,
+            std::str::from_utf8(body).unwrap()
+        );
+        assert_eq!(response.frame.as_str(), expected);
+        assert_eq!(
+            (response.usage.input, response.usage.output, response.fault),
+            (Some(1), Some(2), None)
+        );
+    }
+
+    // PROTOCOL §1: errors keep their status
+    #[test]
+    fn an_error_in_json_is_passed_on_unchanged() {
+        let response = answered(503, &[], br#"{"error":{"message":"model loading"}}"#, MAX);
+        assert_eq!((response.status, response.fault), (503, None));
+        assert!(
+            response
+                .frame
+                .ends_with(r#""body":{"error":{"message":"model loading"}}}}"#)
+        );
+    }
+
+    #[test]
+    fn an_error_that_is_not_json_keeps_its_status_and_text() {
+        let response = answered(
+            500,
+            &[("content-type", "text/html")],
+            b"<h1>Internal \"error\"</h1>",
+            MAX,
+        );
+        assert_eq!((response.status, response.fault), (500, None));
+        assert!(
+            response
+                .frame
+                .contains(r#""body":{"error":{"message":"<h1>Internal \"error\"</h1>"}}"#),
+            "{}",
+            response.frame
+        );
+        let long = answered(400, &[], "é".repeat(100_000).as_bytes(), MAX);
+        assert!(long.frame.len() < 3_000, "{}", long.frame.len());
+    }
+
+    #[test]
+    fn a_success_that_is_not_json_is_502() {
+        for body in [&b"<html>"[..], b"", b"{\"a\":NaN}", b"\xff\xfe", b"{} trailing"] {
+            let response = answered(200, &[("content-type", "text/html")], body, MAX);
+            assert_eq!(
+                (response.status, response.fault),
+                (502, Some("adapter_invalid_response")),
+                "{body:?}"
+            );
+        }
+        let zipped = answered(200, &[("content-encoding", "gzip")], b"{}", MAX);
+        assert!(zipped.frame.contains("content-encoding gzip"), "{}", zipped.frame);
+        assert!(
+            answered(200, &[("content-encoding", "identity")], b"{}", MAX)
+                .fault
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn an_event_stream_is_refused_before_its_body() {
+        let stream: HeaderMap = [(
+            CONTENT_TYPE,
+            HeaderValue::from_static("Text/Event-Stream; charset=utf-8"),
+        )]
+        .into_iter()
+        .collect();
+        assert!(
+            is_refused_by_headers(200, &stream)
+                .unwrap()
+                .to_string()
+                .contains("\"stream\": false")
+        );
+        assert!(is_refused_by_headers(500, &stream).is_none());
+        assert!(is_refused_by_headers(200, &HeaderMap::new()).is_none());
+    }
+
+    // PROTOCOL §2.2: at most 16 MiB, to the byte
+    #[test]
+    fn a_frame_may_be_as_large_as_the_limit_and_no_larger() {
+        let overhead = answered(200, &[], b"\"\"", MAX).frame.len() - 2;
+        let body = |n: usize| format!("\"{}\"", "x".repeat(n - 2)).into_bytes();
+        let fits = answered(200, &[], &body(MAX - overhead), MAX);
+        assert_eq!((fits.frame.len(), fits.status), (MAX, 200));
+        let too_large = answered(200, &[], &body(MAX - overhead + 1), MAX);
+        assert_eq!((too_large.status, too_large.fault), (502, Some("response_too_large")));
+    }
+}

@@ -1,0 +1,406 @@
+//! One relay's client at work: feeds the session with what happens and does what it says.
+//!
+//! Owns the socket, the timers, the dial and the forwarding tasks. Decides nothing that PROTOCOL speaks about.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+
+use super::report::{self, LastError};
+use super::socket::{Socket, SocketEvent};
+use super::{RelaySocket, dial};
+use crate::config;
+use crate::forward::{Budget, Forwarded, Forwarder, HeaderSecrets, Hold, accepts};
+use crate::protocol::{Action, DialFailure, Fault, Input, RequestId, Response, Session, Settings};
+use crate::secret::Secret;
+
+/// What a client needs to run, replaced as a whole when the configuration changes.
+#[derive(Debug, Clone)]
+pub struct Wiring {
+    /// The relay.
+    pub relay: Arc<config::Relay>,
+    /// Where requests go.
+    pub forward_to: config::ForwardTo,
+    /// Puts them there.
+    pub forwarder: Arc<Forwarder>,
+    /// What requests and answers may hold.
+    pub budget: Budget,
+    /// Headers set on every forwarded request.
+    pub secrets: Arc<HeaderSecrets>,
+}
+
+/// What a client is told from outside.
+#[derive(Debug)]
+pub enum Command {
+    /// Drain, then end.
+    Drain {
+        /// How long requests in flight may take.
+        grace: Duration,
+    },
+    /// A person asks for a new attempt.
+    Reconnect,
+    /// The key may have changed.
+    CheckKey,
+    /// The configuration changed.
+    Reconfigure(Box<Wiring>),
+}
+
+/// The part of a client that the status reads.
+#[derive(Debug)]
+pub struct Core {
+    /// The protocol's state.
+    pub session: Session<Hold>,
+    /// The last thing that went wrong.
+    pub last_error: Option<LastError>,
+    /// Since when the session is in its state.
+    pub state_since: Instant,
+    /// What requests and answers hold.
+    pub budget: Budget,
+}
+
+/// One relay's client.
+pub struct Driver {
+    wiring: Wiring,
+    core: Arc<Mutex<Core>>,
+    commands: mpsc::Receiver<Command>,
+    socket: Option<Socket>,
+    pending: Pending,
+    forwards: JoinSet<Forwarded>,
+    running: HashMap<RequestId, AbortHandle>,
+    by_task: HashMap<Id, RequestId>,
+    dialled_key: Arc<Mutex<Option<[u8; 32]>>>,
+    finished: bool,
+}
+
+/// What must come before frames can flow.
+enum Pending {
+    Nothing,
+    Listener(BoxFuture<()>),
+    Dial(BoxFuture<Result<RelaySocket, DialFailure>>),
+}
+
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+enum Happened {
+    Listener,
+    Dialled(Box<Result<RelaySocket, DialFailure>>),
+    Socket(SocketEvent),
+    Forwarded(Result<(Id, Forwarded), JoinError>),
+    Command(Option<Command>),
+    Deadline,
+}
+
+impl Core {
+    /// A core whose session has not begun.
+    #[must_use]
+    pub fn new(wiring: &Wiring) -> Self {
+        let session = Session::new(settings(&wiring.relay), RandomState::new());
+        Self {
+            session,
+            last_error: None,
+            state_since: Instant::now(),
+            budget: wiring.budget.clone(),
+        }
+    }
+}
+
+impl Driver {
+    /// A client that begins when [`Driver::run`] is polled, and ends after [`Command::Drain`] or when `commands` closes.
+    #[must_use]
+    pub fn new(wiring: Wiring, core: Arc<Mutex<Core>>, commands: mpsc::Receiver<Command>) -> Self {
+        let listener = Pending::Listener(Box::pin(listener_accepts(wiring.forward_to.clone())));
+        Self {
+            wiring,
+            core,
+            commands,
+            socket: None,
+            pending: listener,
+            forwards: JoinSet::new(),
+            running: HashMap::new(),
+            by_task: HashMap::new(),
+            dialled_key: Arc::default(),
+            finished: false,
+        }
+    }
+
+    /// Runs until drained.
+    pub async fn run(mut self) {
+        while !self.finished {
+            let happened = self.next().await;
+            if let Some(input) = self.input(happened) {
+                self.handle(input);
+            }
+        }
+        if let Some(socket) = self.socket.take() {
+            socket.finish().await;
+        }
+    }
+
+    async fn next(&mut self) -> Happened {
+        let deadline = self.lock().session.deadline();
+        let timer = async {
+            match deadline {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let socket = async {
+            match &mut self.socket {
+                Some(socket) => socket.event().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            command = self.commands.recv() => Happened::Command(command),
+            event = socket => Happened::Socket(event),
+            Some(done) = self.forwards.join_next_with_id() => Happened::Forwarded(done),
+            happened = self.pending.wait() => happened,
+            () = timer => Happened::Deadline,
+        }
+    }
+
+    /// Turns what happened into the session's words.
+    fn input(&mut self, happened: Happened) -> Option<Input<Hold>> {
+        match happened {
+            Happened::Listener => {
+                self.pending = Pending::Nothing;
+                Some(Input::ListenerReady)
+            }
+            Happened::Dialled(result) => {
+                self.pending = Pending::Nothing;
+                Some(match *result {
+                    Ok(ws) => {
+                        self.socket = Some(Socket::new(ws));
+                        Input::Dialled
+                    }
+                    Err(failure) => Input::DialFailed(failure),
+                })
+            }
+            Happened::Socket(event) => Some(self.socket_input(event)),
+            Happened::Forwarded(Ok((task, forwarded))) => {
+                self.by_task.remove(&task);
+                self.running.remove(&forwarded.id);
+                Some(Input::Forwarded {
+                    id: forwarded.id,
+                    response: forwarded.response,
+                    hold: forwarded.hold,
+                })
+            }
+            Happened::Forwarded(Err(error)) => self.forward_ended_early(&error),
+            Happened::Command(command) => self.command(command),
+            Happened::Deadline => Some(Input::DeadlinePassed),
+        }
+    }
+
+    fn socket_input(&mut self, event: SocketEvent) -> Input<Hold> {
+        match event {
+            SocketEvent::Text(text) => {
+                let hold = self.lock().budget.try_hold(text.len());
+                Input::Text { text, hold }
+            }
+            SocketEvent::NotUtf8 => Input::NotUtf8,
+            SocketEvent::TooLarge => Input::TooLarge,
+            SocketEvent::Pong(number) => Input::Pong(number),
+            SocketEvent::PingWritten => Input::PingWritten,
+            SocketEvent::Ended(why) => {
+                if let Some(socket) = self.socket.take() {
+                    tokio::spawn(socket.finish());
+                }
+                Input::Disconnected(why)
+            }
+        }
+    }
+
+    /// A task that was cancelled was answered before; one that panicked is answered now, and never forwarded again.
+    fn forward_ended_early(&mut self, error: &JoinError) -> Option<Input<Hold>> {
+        let id = self.by_task.remove(&error.id())?;
+        self.running.remove(&id);
+        if error.is_cancelled() {
+            return None;
+        }
+        tracing::error!(relay = self.wiring.relay.name, request_id = ?id, "a forwarding task panicked");
+        let response = Response::from_fault(
+            &id,
+            &Fault::AdapterUnavailable("internal error of the relay client".into()),
+        );
+        Some(Input::Forwarded {
+            id,
+            response,
+            hold: None,
+        })
+    }
+
+    fn command(&mut self, command: Option<Command>) -> Option<Input<Hold>> {
+        match command {
+            Some(Command::Drain { grace }) => Some(Input::DrainAsked { grace }),
+            Some(Command::Reconnect) => Some(Input::ReconnectAsked),
+            Some(Command::CheckKey) => self.check_key(),
+            Some(Command::Reconfigure(wiring)) => Some(self.reconfigure(*wiring)),
+            // nobody is left who could ask for anything
+            None => {
+                self.finished = true;
+                None
+            }
+        }
+    }
+
+    fn check_key(&mut self) -> Option<Input<Hold>> {
+        let current = Secret::read(&self.wiring.relay.api_key).ok()?.fingerprint();
+        let dialled = *self.dialled_key.lock().unwrap_or_else(PoisonError::into_inner);
+        if dialled == Some(current) {
+            return None;
+        }
+        Some(Input::SettingsChanged {
+            settings: settings(&self.wiring.relay),
+            redial: false,
+        })
+    }
+
+    fn reconfigure(&mut self, wiring: Wiring) -> Input<Hold> {
+        let (old, new) = (&self.wiring.relay, &wiring.relay);
+        let same_road = old.tls == new.tls && old.proxy == new.proxy && old.protocol == new.protocol;
+        let redial = !(same_road && old.keepalive == new.keepalive && old.max_frame_bytes == new.max_frame_bytes);
+        if matches!(self.pending, Pending::Listener(_)) {
+            self.pending = Pending::Listener(Box::pin(listener_accepts(wiring.forward_to.clone())));
+        }
+        let settings = settings(new);
+        self.lock().budget = wiring.budget.clone();
+        self.wiring = wiring;
+        Input::SettingsChanged { settings, redial }
+    }
+
+    fn handle(&mut self, input: Input<Hold>) {
+        let core = Arc::clone(&self.core);
+        let mut core = core.lock().unwrap_or_else(PoisonError::into_inner);
+        let (now, before) = (Instant::now(), core.session.state());
+        core.session.handle(now, input);
+        while let Some(action) = core.session.next_action() {
+            self.act(action, &mut core, now);
+        }
+        if core.session.state() != before {
+            core.state_since = now;
+        }
+    }
+
+    fn act(&mut self, action: Action<Hold>, core: &mut Core, now: Instant) {
+        match action {
+            Action::Dial => self.pending = Pending::Dial(self.dial()),
+            Action::Send(text) => self.on_socket(|socket| socket.send(text)),
+            Action::Ping(number) => self.on_socket(|socket| socket.ping(number)),
+            Action::Close { code, reason } => self.on_socket(|socket| socket.close(code, reason)),
+            Action::Abort => {
+                self.socket = None;
+                self.pending = Pending::Nothing;
+            }
+            Action::Forward(request) => {
+                let (id, forwarder) = (request.id.clone(), Arc::clone(&self.wiring.forwarder));
+                let task = self.forwards.spawn(async move { forwarder.forward(request).await });
+                self.by_task.insert(task.id(), id.clone());
+                self.running.insert(id, task);
+            }
+            Action::Cancel(id) => {
+                if let Some(task) = self.running.remove(&id) {
+                    task.abort();
+                }
+            }
+            Action::Report(event) => {
+                if let Some(error) = report::report(&self.wiring.relay.name, &event, now) {
+                    core.last_error = Some(error);
+                }
+            }
+            Action::Finish => self.finished = true,
+        }
+    }
+
+    fn on_socket(&mut self, then: impl FnOnce(&mut Socket)) {
+        if let Some(socket) = &mut self.socket {
+            then(socket);
+        }
+    }
+
+    fn dial(&self) -> BoxFuture<Result<RelaySocket, DialFailure>> {
+        let relay = Arc::clone(&self.wiring.relay);
+        let dialled_key = Arc::clone(&self.dialled_key);
+        Box::pin(async move {
+            let source = relay.api_key.clone();
+            let read = tokio::task::spawn_blocking(move || Secret::read(&source)).await;
+            let key = match read {
+                Ok(Ok(key)) => key,
+                Ok(Err(e)) => return Err(failure("api_key", format!("the API key cannot be read: {e}"))),
+                Err(_) => return Err(failure("api_key", "the API key cannot be read".into())),
+            };
+            *dialled_key.lock().unwrap_or_else(PoisonError::into_inner) = Some(key.fingerprint());
+            // PROTOCOL §2.1: the version header; version 1 knows none
+            let send_version = relay.protocol != config::ProtocolChoice::V1;
+            dial(&relay, &key, send_version).await.map_err(|e| DialFailure {
+                status: e.status(),
+                code: e.code(),
+                message: e.to_string(),
+            })
+        })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pending {
+    async fn wait(&mut self) -> Happened {
+        match self {
+            Self::Nothing => std::future::pending().await,
+            Self::Listener(ready) => {
+                ready.await;
+                Happened::Listener
+            }
+            Self::Dial(dial) => Happened::Dialled(Box::new(dial.await)),
+        }
+    }
+}
+
+fn settings(relay: &config::Relay) -> Settings {
+    Settings {
+        protocol: relay.protocol,
+        keepalive: relay.keepalive,
+        request_timeout: relay.request_timeout,
+        max_in_flight: relay.max_in_flight,
+        max_queued: relay.max_queued,
+        paths: relay.paths.iter().map(|path| path.as_str().into()).collect(),
+    }
+}
+
+fn failure(code: &'static str, message: String) -> DialFailure {
+    DialFailure {
+        status: None,
+        code,
+        message,
+    }
+}
+
+/// Waits until Envoy's local listener accepts: requests that arrived earlier could only be answered 503.
+async fn listener_accepts(to: config::ForwardTo) {
+    let mut pause = LISTENER_POLL;
+    let mut waited = Duration::ZERO;
+    while let Err(error) = accepts(&to).await {
+        tokio::time::sleep(pause).await;
+        let said = waited >= LISTENER_PATIENCE;
+        waited += pause;
+        if !said && waited >= LISTENER_PATIENCE {
+            tracing::warn!(?to, error = %error.kind(), "Envoy's local listener does not accept connections yet; the relay is dialled once it does");
+        }
+        pause = (pause * 2).min(LISTENER_POLL_MAX);
+    }
+}
+
+/// The listener opens within moments of Envoy's start, so the first polls are close together.
+const LISTENER_POLL: Duration = Duration::from_millis(10);
+const LISTENER_POLL_MAX: Duration = Duration::from_millis(500);
+
+/// After this the wait is said in the log.
+const LISTENER_PATIENCE: Duration = Duration::from_secs(10);

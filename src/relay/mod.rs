@@ -1,0 +1,26 @@
+//! The road to one relay: from a configured URL to a WebSocket over which frames can flow.
+//!
+//! The driver calls [`dial`] once per attempt and owns the [`RelaySocket`] it gets. Reading order: `dial` (one attempt from
+//! start to end), `connect` (addresses), `proxy` (is there one, pure) and `tunnel` (CONNECT through it), `tls`, `stream`
+//! (what lies under the WebSocket), `error`.
+//! Deliberately absent: retries, backoff, what a refusal means, frames. The protocol core decides those.
+
+mod connect;
+mod dial;
+mod driver;
+mod error;
+mod proxy;
+mod report;
+mod socket;
+mod stream;
+mod tls;
+mod tunnel;
+
+#[cfg(test)]
+mod testing;
+
+pub use dial::{DIAL_TIMEOUT, RelaySocket, dial};
+pub use driver::{Command, Core, Driver, Wiring};
+pub use error::{DialError, Peer, Step, TlsFault};
+pub use report::LastError;
+pub use stream::{ByteCounts, RelayStream};
