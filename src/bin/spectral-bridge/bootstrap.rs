@@ -172,7 +172,7 @@ bootstrap_extensions:
         let breaker = (in_flight * 2).max(LEAST_BREAKER);
         let discovery = match self.target.kind() {
             HostKind::Ip(_) | HostKind::Localhost => "    type: STATIC\n",
-            HostKind::Name => "    type: STRICT_DNS\n    dns_lookup_family: V4_PREFERRED\n    respect_dns_ttl: true\n",
+            HostKind::Name => "    type: STRICT_DNS\n    dns_lookup_family: V4_PREFERRED\n",
         };
         let endpoint = self.endpoint();
         let tls = self.transport_socket()?;
