@@ -9,6 +9,7 @@ pub mod http;
 mod places;
 mod process;
 mod scratch;
+pub mod site;
 mod template;
 
 use std::collections::HashSet;

@@ -47,12 +47,12 @@ pub fn launcher() -> Result<PathBuf> {
     }
 }
 
-/// The Python of the project's virtual environment: `PYTHON`, else `.venv/bin/python`.
+/// The Python of the project's virtual environment: `SPECTRAL_BRIDGE_PYTHON`, else `.venv/bin/python`.
 ///
 /// # Errors
 /// There is none.
 pub fn python() -> Result<PathBuf> {
-    existing("PYTHON", ".venv/bin/python")
+    existing("SPECTRAL_BRIDGE_PYTHON", ".venv/bin/python")
 }
 
 fn existing(variable: &str, fallback: &str) -> Result<PathBuf> {
@@ -61,7 +61,7 @@ fn existing(variable: &str, fallback: &str) -> Result<PathBuf> {
     match path.exists() {
         true => Ok(path),
         false => Err(Failed::new(format!(
-            "{} does not exist: run `make setup build`, or set {variable}",
+            "{} does not exist: run `make build envoy python`, or set {variable}",
             path.display()
         ))),
     }

@@ -269,7 +269,10 @@ fn on_stream(name: &str, config: &str, test: impl FnOnce(&FakeEnvoy, &Stream)) {
     let stream = filters.stream().unwrap();
     seen();
     test(&envoy, &stream);
-    assert!(config.starts_with("panic") || !envoy.logged(4, "panic"), "an assertion in a hook failed");
+    assert!(
+        config.starts_with("panic") || !envoy.logged(4, "panic"),
+        "an assertion in a hook failed"
+    );
 }
 
 #[test]
