@@ -1,5 +1,6 @@
 //! The HTTP filter's hooks against the fake Envoy.
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "test code, also outside of the test functions")]
 
 use envoy_fake::{FakeEnvoy, Stream, StreamState};
 use envoy_proxy_dynamic_modules_rust_sdk::abi::{
@@ -269,7 +270,10 @@ fn on_stream(name: &str, config: &str, test: impl FnOnce(&FakeEnvoy, &Stream)) {
     let stream = filters.stream().unwrap();
     seen();
     test(&envoy, &stream);
-    assert!(config.starts_with("panic") || !envoy.logged(4, "panic"), "an assertion in a hook failed");
+    assert!(
+        config.starts_with("panic") || !envoy.logged(4, "panic"),
+        "an assertion in a hook failed"
+    );
 }
 
 #[test]
