@@ -1,5 +1,6 @@
 //! The bootstrap extension's hooks against the fake Envoy.
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "test code, also outside of the test functions")]
 
 use envoy_fake::{Bootstrap, FakeEnvoy};
 use envoy_proxy_dynamic_modules_rust_sdk::abi::envoy_dynamic_module_type_metrics_result as MetricsResult;

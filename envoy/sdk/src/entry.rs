@@ -5,7 +5,7 @@
 
 use crate::abi::LogLevel;
 use crate::bootstrap::{BootstrapExtensionConfig, EnvoyBootstrapExtensionConfig};
-use crate::callbacks::{callbacks, resolve_process};
+use crate::callbacks::{callbacks, required_callbacks, resolve_process};
 use crate::guard::{report_panics, run};
 use crate::http::{EnvoyHttpFilterConfigImpl, EnvoyHttpFilterImpl, HttpFilterConfig};
 use crate::log;
@@ -86,16 +86,22 @@ fn version(init: ProgramInitFunction, factories: Factories) -> Option<&'static C
         Ok(envoy) => envoy,
         Err(missing) => {
             // Envoy's log is one of the functions that may be missing.
-            eprintln!(
-                "the module needs Envoy 1.38 or newer: this process does not export {}",
-                missing.join(", ")
-            );
+            eprintln!("{}", refusal(&missing));
             return None;
         }
     };
     report_panics();
     *FACTORIES.write().unwrap_or_else(PoisonError::into_inner) = factories;
     run("program_init", init).unwrap_or(false).then(|| envoy.abi_version())
+}
+
+fn refusal(missing: &[&str]) -> String {
+    let what = if missing.len() == required_callbacks().count() {
+        "any function for modules".to_owned()
+    } else {
+        missing.join(", ")
+    };
+    format!("the module needs Envoy 1.38 or newer; this process does not export {what}")
 }
 
 /// The factories in force.
@@ -143,3 +149,27 @@ pub(crate) fn checked_name<'a>(hook: &str, name: &'a [u8]) -> Option<&'a str> {
 static FACTORIES: RwLock<Factories> = RwLock::new(Factories::none());
 static VALIDATION_MODE: AtomicBool = AtomicBool::new(false);
 static CONCURRENCY: AtomicU32 = AtomicU32::new(0);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_what_is_missing() {
+        let two = [
+            "envoy_dynamic_module_callback_log",
+            "envoy_dynamic_module_callback_http_get_header",
+        ];
+        assert!(
+            refusal(&two)
+                .ends_with("export envoy_dynamic_module_callback_log, envoy_dynamic_module_callback_http_get_header")
+        );
+        let all: Vec<_> = required_callbacks().collect();
+        assert!(refusal(&all).ends_with("export any function for modules"));
+    }
+
+    #[test]
+    fn a_process_that_is_not_envoy_is_refused() {
+        assert!(start(|| true, Factories::none()).is_null());
+    }
+}

@@ -3,13 +3,10 @@
 //! All of them rely on the module keeping the contract of the ABI: pointers it passes are readable, and writable where the function
 //! answers through them, for the length of the call.
 
-use super::loan::{keep, lend};
-use super::{Envoy, Handle, MetadataValue, MetricChange, MetricKind, Response, envoy};
-use crate::abi::{BodyType, Buffer, EnvoyPtr, Header, HeaderType, ModulePtr};
+use super::{Envoy, Handle, MetricChange, MetricKind, envoy, stream};
+use crate::abi::{Buffer, EnvoyPtr};
 use crate::buffer::EnvoyBuffer;
 use crate::callbacks::Callbacks;
-use std::ptr::null;
-use std::sync::Arc;
 
 /// Every function, of all releases.
 pub(super) static TABLE: Callbacks = Callbacks {
@@ -48,55 +45,55 @@ pub(super) static TABLE: Callbacks = Callbacks {
     http_filter_increment_gauge: increment_gauge,
     http_filter_decrement_gauge: decrement_gauge,
     http_filter_record_histogram_value: record_histogram,
-    http_get_header: get_header,
-    http_get_headers_size: get_headers_size,
-    http_get_headers: get_headers,
-    http_set_header: set_header,
-    http_add_header: add_header,
-    http_send_response: send_response,
-    http_get_body_size: get_body_size,
-    http_get_body_chunks_size: get_body_chunks_size,
-    http_get_body_chunks: get_body_chunks,
-    http_append_body: append_body,
-    http_drain_body: drain_body,
-    http_received_buffered_request_body: received_buffered_request_body,
-    http_received_buffered_response_body: received_buffered_response_body,
-    http_set_dynamic_metadata_string: set_metadata_string,
-    http_set_dynamic_metadata_number: set_metadata_number,
-    http_set_dynamic_metadata_bool: set_metadata_bool,
-    http_set_filter_state_bytes: set_filter_state,
-    http_get_filter_state_bytes: get_filter_state,
-    http_filter_get_attribute_string: get_attribute_string,
-    http_filter_get_attribute_int: get_attribute_int,
+    http_get_header: stream::get_header,
+    http_get_headers_size: stream::get_headers_size,
+    http_get_headers: stream::get_headers,
+    http_set_header: stream::set_header,
+    http_add_header: stream::add_header,
+    http_send_response: stream::send_response,
+    http_get_body_size: stream::get_body_size,
+    http_get_body_chunks_size: stream::get_body_chunks_size,
+    http_get_body_chunks: stream::get_body_chunks,
+    http_append_body: stream::append_body,
+    http_drain_body: stream::drain_body,
+    http_received_buffered_request_body: stream::received_buffered_request_body,
+    http_received_buffered_response_body: stream::received_buffered_response_body,
+    http_set_dynamic_metadata_string: stream::set_metadata_string,
+    http_set_dynamic_metadata_number: stream::set_metadata_number,
+    http_set_dynamic_metadata_bool: stream::set_metadata_bool,
+    http_set_filter_state_bytes: stream::set_filter_state,
+    http_get_filter_state_bytes: stream::get_filter_state,
+    http_filter_get_attribute_string: stream::get_attribute_string,
+    http_filter_get_attribute_int: stream::get_attribute_int,
     http_filter_scheduler_new: scheduler_new,
     http_filter_scheduler_commit: scheduler_commit,
     http_filter_scheduler_delete: scheduler_delete,
-    http_filter_continue_decoding: continue_decoding,
-    http_filter_continue_encoding: continue_encoding,
-    http_filter_get_worker_index: get_worker_index,
-    http_add_custom_flag: add_custom_flag,
-    get_most_specific_route_config,
+    http_filter_continue_decoding: stream::continue_decoding,
+    http_filter_continue_encoding: stream::continue_encoding,
+    http_filter_get_worker_index: stream::get_worker_index,
+    http_add_custom_flag: stream::add_custom_flag,
+    get_most_specific_route_config: stream::get_most_specific_route_config,
     get_log_level: Some(get_log_level),
     log_v2: Some(log_v2),
-    http_set_dynamic_metadata_struct: Some(set_metadata_struct),
+    http_set_dynamic_metadata_struct: Some(stream::set_metadata_struct),
 };
 
-fn ask<T: Default>(question: impl FnOnce(&dyn Envoy) -> T) -> T {
+pub(super) fn ask<T: Default>(question: impl FnOnce(&dyn Envoy) -> T) -> T {
     envoy().map(|envoy| question(&*envoy)).unwrap_or_default()
 }
 
-fn handle(pointer: EnvoyPtr) -> Handle {
+pub(super) fn handle(pointer: EnvoyPtr) -> Handle {
     Handle(pointer.addr())
 }
 
-fn pointer(handle: Handle) -> EnvoyPtr {
+pub(super) fn pointer(handle: Handle) -> EnvoyPtr {
     std::ptr::without_provenance_mut(handle.0)
 }
 
 /// # Safety
 ///
 /// The buffer is readable.
-unsafe fn bytes(buffer: Buffer) -> Vec<u8> {
+pub(super) unsafe fn bytes(buffer: Buffer) -> Vec<u8> {
     // SAFETY: the caller vouches for the buffer, which is copied at once.
     unsafe { EnvoyBuffer::from_raw(buffer) }.as_slice().to_vec()
 }
@@ -104,7 +101,7 @@ unsafe fn bytes(buffer: Buffer) -> Vec<u8> {
 /// # Safety
 ///
 /// The buffer is readable.
-unsafe fn text(buffer: Buffer) -> String {
+pub(super) unsafe fn text(buffer: Buffer) -> String {
     // SAFETY: as the caller's.
     String::from_utf8_lossy(&unsafe { bytes(buffer) }).into_owned()
 }
@@ -112,7 +109,7 @@ unsafe fn text(buffer: Buffer) -> String {
 /// # Safety
 ///
 /// `array` holds `len` readable items.
-unsafe fn items<'a, T>(array: *const T, len: usize) -> &'a [T] {
+pub(super) unsafe fn items<'a, T>(array: *const T, len: usize) -> &'a [T] {
     if len == 0 {
         return &[];
     }
@@ -125,30 +122,11 @@ unsafe fn items<'a, T>(array: *const T, len: usize) -> &'a [T] {
 /// # Safety
 ///
 /// `out` is writable.
-unsafe fn give<T>(out: *mut T, value: Option<T>) -> bool {
+pub(super) unsafe fn give<T>(out: *mut T, value: Option<T>) -> bool {
     let Some(value) = value else { return false };
     // SAFETY: the caller vouches for the pointer.
     unsafe { out.write(value) };
     true
-}
-
-fn header_type(raw: u32) -> HeaderType {
-    if raw == HeaderType::Request as u32 {
-        HeaderType::Request
-    } else {
-        HeaderType::Response
-    }
-}
-
-fn body_type(raw: u32) -> BodyType {
-    let all = [
-        BodyType::ReceivedRequest,
-        BodyType::BufferedRequest,
-        BodyType::ReceivedResponse,
-    ];
-    all.into_iter()
-        .find(|kind| *kind as u32 == raw)
-        .unwrap_or(BodyType::BufferedResponse)
 }
 
 unsafe extern "C" fn log(level: u32, message: Buffer) {
@@ -307,226 +285,4 @@ unsafe extern "C" fn file_watcher_add_watch(config: EnvoyPtr, path: Buffer, even
     // SAFETY: the module's contract.
     let path = unsafe { text(path) };
     ask(|envoy| envoy.add_file_watch(handle(config), path, events))
-}
-
-unsafe extern "C" fn get_header(
-    filter: EnvoyPtr,
-    kind: u32,
-    key: Buffer,
-    value: *mut Buffer,
-    index: usize,
-    count: *mut usize,
-) -> bool {
-    // SAFETY: the module's contract.
-    let key = unsafe { bytes(key) };
-    let headers = ask(|envoy| envoy.headers(handle(filter), header_type(kind)));
-    let mut values: Vec<_> = headers
-        .into_iter()
-        .filter(|(name, _)| name.eq_ignore_ascii_case(&key))
-        .map(|(_, value)| value)
-        .collect();
-    // SAFETY: the module's contract.
-    unsafe { give(count, Some(values.len())) };
-    let found = (index < values.len()).then(|| lend(values.swap_remove(index)));
-    // SAFETY: the module's contract.
-    unsafe { give(value, found) }
-}
-
-unsafe extern "C" fn get_headers_size(filter: EnvoyPtr, kind: u32) -> usize {
-    ask(|envoy| envoy.headers(handle(filter), header_type(kind)).len())
-}
-
-unsafe extern "C" fn get_headers(filter: EnvoyPtr, kind: u32, out: *mut Header) -> bool {
-    let headers = ask(|envoy| envoy.headers(handle(filter), header_type(kind)));
-    for (index, (key, value)) in headers.into_iter().enumerate() {
-        let (key, value) = (lend(key), lend(value));
-        let header = Header {
-            key_ptr: key.ptr,
-            key_len: key.len,
-            value_ptr: value.ptr,
-            value_len: value.len,
-        };
-        // SAFETY: the module allocated what `get_headers_size` said.
-        let place = unsafe { out.add(index) };
-        // SAFETY: as above.
-        unsafe { give(place, Some(header)) };
-    }
-    true
-}
-
-unsafe extern "C" fn set_header(filter: EnvoyPtr, kind: u32, key: Buffer, value: Buffer) -> bool {
-    // SAFETY: the module's contract.
-    let key = unsafe { bytes(key) };
-    // SAFETY: the module's contract.
-    let value = (!value.ptr.is_null()).then(|| unsafe { bytes(value) });
-    ask(|envoy| envoy.set_header(handle(filter), header_type(kind), key, value))
-}
-
-unsafe extern "C" fn add_header(filter: EnvoyPtr, kind: u32, key: Buffer, value: Buffer) -> bool {
-    // SAFETY: the module's contract.
-    let key = unsafe { bytes(key) };
-    // SAFETY: the module's contract.
-    let value = unsafe { bytes(value) };
-    ask(|envoy| envoy.add_header(handle(filter), header_type(kind), key, value))
-}
-
-unsafe extern "C" fn send_response(
-    filter: EnvoyPtr,
-    status: u32,
-    headers: *const Header,
-    len: usize,
-    body: Buffer,
-    details: Buffer,
-) {
-    // SAFETY: the module's contract.
-    let headers = unsafe { items(headers, len) };
-    // SAFETY: the module's contract.
-    let key = |header: &Header| unsafe { text(header.key()) };
-    // SAFETY: the module's contract.
-    let value = |header: &Header| unsafe { bytes(header.value()) };
-    let headers = headers.iter().map(|header| (key(header), value(header))).collect();
-    // SAFETY: the module's contract.
-    let body = unsafe { bytes(body) };
-    // SAFETY: the module's contract.
-    let details = unsafe { text(details) };
-    ask(|envoy| {
-        envoy.send_response(
-            handle(filter),
-            Response {
-                status,
-                headers,
-                body,
-                details,
-            },
-        )
-    });
-}
-
-unsafe extern "C" fn get_body_size(filter: EnvoyPtr, kind: u32) -> usize {
-    let body = ask(|envoy| envoy.body(handle(filter), body_type(kind)));
-    body.unwrap_or_default().iter().map(Vec::len).sum()
-}
-
-unsafe extern "C" fn get_body_chunks_size(filter: EnvoyPtr, kind: u32) -> usize {
-    ask(|envoy| envoy.body(handle(filter), body_type(kind))).map_or(0, |body| body.len())
-}
-
-unsafe extern "C" fn get_body_chunks(filter: EnvoyPtr, kind: u32, out: *mut Buffer) -> bool {
-    let Some(body) = ask(|envoy| envoy.body(handle(filter), body_type(kind))) else {
-        return false;
-    };
-    for (index, chunk) in body.into_iter().enumerate() {
-        // SAFETY: the module allocated what `get_body_chunks_size` said.
-        let place = unsafe { out.add(index) };
-        // SAFETY: as above.
-        unsafe { give(place, Some(lend(chunk))) };
-    }
-    true
-}
-
-unsafe extern "C" fn append_body(filter: EnvoyPtr, kind: u32, data: Buffer) -> bool {
-    // SAFETY: the module's contract.
-    let data = unsafe { bytes(data) };
-    ask(|envoy| envoy.append_body(handle(filter), body_type(kind), data))
-}
-
-unsafe extern "C" fn drain_body(filter: EnvoyPtr, kind: u32, bytes: usize) -> bool {
-    ask(|envoy| envoy.drain_body(handle(filter), body_type(kind), bytes))
-}
-
-unsafe extern "C" fn received_buffered_request_body(filter: EnvoyPtr) -> bool {
-    ask(|envoy| envoy.received_buffered_body(handle(filter), false))
-}
-
-unsafe extern "C" fn received_buffered_response_body(filter: EnvoyPtr) -> bool {
-    ask(|envoy| envoy.received_buffered_body(handle(filter), true))
-}
-
-/// # Safety
-///
-/// The buffers are readable.
-unsafe fn set_metadata(filter: EnvoyPtr, namespace: Buffer, key: Buffer, value: MetadataValue) {
-    // SAFETY: as the caller's.
-    let namespace = unsafe { text(namespace) };
-    // SAFETY: as the caller's.
-    let key = unsafe { text(key) };
-    ask(|envoy| envoy.set_metadata(handle(filter), namespace, key, value));
-}
-
-unsafe extern "C" fn set_metadata_string(filter: EnvoyPtr, namespace: Buffer, key: Buffer, value: Buffer) {
-    // SAFETY: the module's contract.
-    let value = MetadataValue::Text(unsafe { text(value) });
-    // SAFETY: the module's contract.
-    unsafe { set_metadata(filter, namespace, key, value) };
-}
-
-unsafe extern "C" fn set_metadata_number(filter: EnvoyPtr, namespace: Buffer, key: Buffer, value: f64) {
-    // SAFETY: the module's contract.
-    unsafe { set_metadata(filter, namespace, key, MetadataValue::Number(value)) };
-}
-
-unsafe extern "C" fn set_metadata_bool(filter: EnvoyPtr, namespace: Buffer, key: Buffer, value: bool) {
-    // SAFETY: the module's contract.
-    unsafe { set_metadata(filter, namespace, key, MetadataValue::Bool(value)) };
-}
-
-unsafe extern "C" fn set_metadata_struct(filter: EnvoyPtr, namespace: Buffer, value: Buffer) {
-    // SAFETY: the module's contract.
-    let value = MetadataValue::Struct(unsafe { bytes(value) });
-    // SAFETY: the module's contract.
-    unsafe { set_metadata(filter, namespace, Buffer::EMPTY, value) };
-}
-
-unsafe extern "C" fn set_filter_state(filter: EnvoyPtr, key: Buffer, value: Buffer) -> bool {
-    // SAFETY: the module's contract.
-    let key = unsafe { bytes(key) };
-    // SAFETY: the module's contract.
-    let value = unsafe { bytes(value) };
-    ask(|envoy| envoy.set_filter_state(handle(filter), key, value))
-}
-
-unsafe extern "C" fn get_filter_state(filter: EnvoyPtr, key: Buffer, value: *mut Buffer) -> bool {
-    // SAFETY: the module's contract.
-    let key = unsafe { bytes(key) };
-    let found = ask(|envoy| envoy.filter_state(handle(filter), &key)).map(lend);
-    // SAFETY: the module's contract.
-    unsafe { give(value, found) }
-}
-
-unsafe extern "C" fn get_attribute_string(filter: EnvoyPtr, id: u32, value: *mut Buffer) -> bool {
-    let found = ask(|envoy| envoy.attribute_string(handle(filter), id)).map(lend);
-    // SAFETY: the module's contract.
-    unsafe { give(value, found) }
-}
-
-unsafe extern "C" fn get_attribute_int(filter: EnvoyPtr, id: u32, value: *mut u64) -> bool {
-    // SAFETY: the module's contract.
-    unsafe { give(value, ask(|envoy| envoy.attribute_int(handle(filter), id))) }
-}
-
-unsafe extern "C" fn continue_decoding(filter: EnvoyPtr) {
-    ask(|envoy| envoy.continue_decoding(handle(filter)));
-}
-
-unsafe extern "C" fn continue_encoding(filter: EnvoyPtr) {
-    ask(|envoy| envoy.continue_encoding(handle(filter)));
-}
-
-unsafe extern "C" fn get_worker_index(filter: EnvoyPtr) -> u32 {
-    ask(|envoy| envoy.worker_index(handle(filter)))
-}
-
-unsafe extern "C" fn add_custom_flag(filter: EnvoyPtr, flag: Buffer) {
-    // SAFETY: the module's contract.
-    let flag = unsafe { text(flag) };
-    ask(|envoy| envoy.add_custom_flag(handle(filter), flag));
-}
-
-unsafe extern "C" fn get_most_specific_route_config(filter: EnvoyPtr) -> ModulePtr {
-    let Some(config) = ask(|envoy| envoy.route_config(handle(filter))) else {
-        return null();
-    };
-    let ptr = config.as_ptr();
-    keep(Box::new(Arc::clone(&config)));
-    ptr
 }

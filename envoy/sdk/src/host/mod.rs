@@ -10,6 +10,7 @@
 mod callbacks;
 mod hooks;
 mod loan;
+mod stream;
 
 pub use hooks::{BootstrapConfig, BootstrapExtension, HttpConfig, HttpFilter, RouteConfig, load, program_init};
 
