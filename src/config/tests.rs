@@ -863,3 +863,25 @@ fn long_and_odd_strings_stay_on_one_line() {
         lines[0]
     );
 }
+
+/// Damaged input is refused or read, and never a panic.
+#[test]
+fn any_damage_ends_in_a_value_or_a_report() {
+    let good = json!({
+        "relays": [relay(json!({
+            "keepalive": {"interval": "1.5s"}, "tls": {"ca_file": "/c"}, "protocol": 2, "max_queued": 7.0,
+            "proxy": {"url": "http://[::1]:1"}, "paths": ["/v1/responses"], "response_headers": ["x-é"],
+        }))],
+        "forward": {"to": "http://[::1]:80", "headers": {"x-a": {"env": "A", "prefix": "é"}}},
+    })
+    .to_string()
+    .into_bytes();
+    for at in 0..good.len() {
+        let _ = Config::from_json(&good[..at]);
+        for replacement in *b"\"{}[]:,.0-9eE/@?#x \\\x00\xff" {
+            let mut damaged = good.clone();
+            damaged[at] = replacement;
+            let _ = Config::from_json(&damaged).map_err(|e| e.to_string());
+        }
+    }
+}

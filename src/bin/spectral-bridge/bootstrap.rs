@@ -92,7 +92,7 @@ bootstrap_extensions:
             ForwardTo::Tcp { host, port } if host == "localhost" => socket_address("127.0.0.1", *port),
             ForwardTo::Tcp { host, port } => socket_address(host, *port),
         };
-        let route = self.route();
+        let manager = self.connection_manager();
         Ok(format!(
             r#"  # Requests of the relay enter here, from the module only. The directory must exist before Envoy starts.
   - name: adapter
@@ -102,17 +102,15 @@ bootstrap_extensions:
     - filters:
       - name: envoy.filters.network.http_connection_manager
         typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: adapter
-          codec_type: HTTP1
-          # The module's request_timeout rules. Envoy's own defaults would cut long completions.
-          stream_idle_timeout: 0s
-          request_timeout: 0s
-          max_request_headers_kb: 96
-          common_http_protocol_options: {{ idle_timeout: 3600s, max_headers_count: 200 }}
-          generate_request_id: true
-          preserve_external_request_id: true
-          access_log:
+{manager}"#
+        ))
+    }
+
+    fn connection_manager(&self) -> String {
+        let route = self.route();
+        let access_log = quoted(ACCESS_LOG);
+        format!(
+            r#"{MANAGER}          access_log:
           - name: envoy.access_loggers.stdout
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog
@@ -131,9 +129,8 @@ bootstrap_extensions:
               "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
               # Keep: an answer without x-envoy-upstream-service-time is Envoy's own, not the model's.
               suppress_envoy_headers: false
-"#,
-            access_log = quoted(ACCESS_LOG),
-        ))
+"#
+        )
     }
 
     fn route(&self) -> String {
@@ -184,16 +181,7 @@ bootstrap_extensions:
     circuit_breakers:
       thresholds:
       - {{ max_connections: {breaker}, max_pending_requests: {breaker}, max_requests: {breaker}, max_retries: {breaker} }}
-    # Long completions send nothing for minutes; this keeps firewalls on the way from forgetting them.
-    upstream_connection_options: {{ tcp_keepalive: {{ keepalive_time: 60, keepalive_interval: 15, keepalive_probes: 4 }} }}
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        # Below the 5 s after which common Python and Node servers close idle connections: a request that meets such a
-        # close cannot be sent again, since nobody knows whether the model has seen it.
-        common_http_protocol_options: {{ idle_timeout: 4s, max_headers_count: 200 }}
-        explicit_http_config: {{ http_protocol_options: {{}} }}
-    load_assignment:
+{UPSTREAM}    load_assignment:
       cluster_name: adapter
       endpoints:
       - lb_endpoints:
@@ -204,14 +192,18 @@ bootstrap_extensions:
 
     fn endpoint(&self) -> String {
         let Target { host, port, .. } = self.target;
-        match self.target.kind() {
-            HostKind::Ip(_) | HostKind::Name => format!("            address: {}\n", socket_address(host, *port)),
-            HostKind::Localhost => format!(
-                "            address: {}\n            additional_addresses: [ {{ address: {} }} ]\n",
-                socket_address("127.0.0.1", *port),
-                socket_address("::1", *port),
-            ),
+        let first = if self.target.kind() == HostKind::Localhost {
+            "127.0.0.1"
+        } else {
+            host
+        };
+        let mut yaml = format!("            address: {}\n", socket_address(first, *port));
+        // Not with TLS: a certificate that fails on the first address would be reported as a refusal of the second.
+        if self.target.kind() == HostKind::Localhost && !self.target.tls {
+            let second = socket_address("::1", *port);
+            let _ = writeln!(yaml, "            additional_addresses: [ {{ address: {second} }} ]");
         }
+        yaml
     }
 
     fn transport_socket(&self) -> Result<String, Refusal> {
@@ -328,6 +320,31 @@ overload_manager:
     typed_config:
       "@type": type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig
       max_active_downstream_connections: 65536
+"#;
+
+/// The part of the connection manager that no option changes.
+const MANAGER: &str = r#"          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: adapter
+          codec_type: HTTP1
+          # The module's request_timeout rules. Envoy's own defaults would cut long completions.
+          stream_idle_timeout: 0s
+          request_timeout: 0s
+          max_request_headers_kb: 96
+          common_http_protocol_options: { idle_timeout: 3600s, max_headers_count: 200 }
+          generate_request_id: true
+          preserve_external_request_id: true
+"#;
+
+/// The part of the model's cluster that no option changes.
+const UPSTREAM: &str = r#"    # Long completions send nothing for minutes; this keeps firewalls on the way from forgetting them.
+    upstream_connection_options: { tcp_keepalive: { keepalive_time: 60, keepalive_interval: 15, keepalive_probes: 4 } }
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        # Below the 5 s after which common Python and Node servers close idle connections: a request that meets such a
+        # close cannot be sent again, since nobody knows whether the model has seen it.
+        common_http_protocol_options: { idle_timeout: 4s, max_headers_count: 200 }
+        explicit_http_config: { http_protocol_options: {} }
 "#;
 
 /// One line a request, no bodies, no header values but ids. The launcher knows its beginning.

@@ -179,6 +179,10 @@ fn a_target_is_found_by_its_kind_of_host() {
     );
     let both = json!({"address": address("127.0.0.1", 1), "additional_addresses": [{"address": address("::1", 1)}]});
     assert_eq!(endpoint("http://localhost:1"), (json!("STATIC"), both));
+    assert_eq!(
+        endpoint("https://localhost:1"),
+        (json!("STATIC"), json!({"address": address("127.0.0.1", 1)}))
+    );
 }
 
 #[test]

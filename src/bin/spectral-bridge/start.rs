@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use spectral_bridge::config::{Config, SecretSource};
-use spectral_bridge::secret::{Secret, describe};
+use spectral_bridge::secret::{Secret, SecretError, describe};
 
 use crate::Refusal;
 use crate::bootstrap::{Admin, Bootstrap, system_roots};
@@ -99,7 +99,7 @@ impl Plan {
         for source in sources(&self.settings.config) {
             match (source, Secret::read(source)) {
                 (_, Ok(_)) => {}
-                (SecretSource::Env(name), Err(_)) if name == API_KEY_ENV && std::env::var_os(name).is_none() => {
+                (SecretSource::Env(name), Err(SecretError::Env(_))) if name == API_KEY_ENV => {
                     return Err(format!("set {API_KEY_ENV} to the relay API key"));
                 }
                 (SecretSource::Env(_), Err(e)) => return Err(e.to_string()),
@@ -138,8 +138,10 @@ impl Plan {
         if options.port.is_some() {
             say("note: --port is ignored, Envoy takes the place of the adapter and needs no port");
         }
-        let warnings = self.settings.config.warnings().into_iter().chain(self.target.warning());
-        warnings.for_each(|warning| say(&format!("warning: {warning}")));
+        // The configuration's own warnings come from the module.
+        if let Some(warning) = self.target.warning() {
+            say(&format!("warning: {warning}"));
+        }
     }
 }
 

@@ -24,7 +24,7 @@ pub struct Target {
 pub enum HostKind {
     /// An address, used as it is.
     Ip(IpAddr),
-    /// `localhost`, both loopback addresses. Not left to DNS, which may know only one, or a wrong one.
+    /// `localhost`: the loopback addresses. Not left to DNS, which may know only one, or a wrong one.
     Localhost,
     /// Asked of DNS again and again; several addresses are balanced.
     Name,
@@ -111,12 +111,14 @@ impl Target {
 
     /// What is probably not meant.
     pub fn warning(&self) -> Option<String> {
-        self.base_path.ends_with("/v1").then(|| {
-            let without = self.base_path.trim_end_matches("/v1");
-            format!(
-                "requests go to {self}/v1/chat/completions; if that is one /v1 too many, end --target with {without:?}"
-            )
-        })
+        let without = self.base_path.strip_suffix("/v1")?;
+        let shorter = Self {
+            base_path: without.to_owned(),
+            ..self.clone()
+        };
+        Some(format!(
+            "requests go to {self}/v1/chat/completions; if that is one /v1 too many, use --target {shorter}"
+        ))
     }
 }
 
