@@ -193,15 +193,14 @@ impl<H> Requests<H> {
         })
     }
 
-    /// Forgets everything. Returns the ids that were not answered, in the order of their deadlines.
+    /// Forgets everything. Returns every id and whether it was at the adapter, in the order of their deadlines.
     pub fn clear(&mut self) -> Vec<(RequestId, bool)> {
         let ids: Vec<RequestId> = self.by_deadline.values().cloned().collect();
         self.waiting.clear();
         ids.into_iter()
             .filter_map(|id| {
-                let held = matches!(self.entries.get(&id)?.stage, Stage::Held { .. });
                 let forwarding = self.remove(&id)?;
-                (!held).then_some((id, forwarding))
+                Some((id, forwarding))
             })
             .collect()
     }

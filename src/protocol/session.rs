@@ -292,6 +292,7 @@ impl<H> Session<H> {
 
     fn abandon_requests(&mut self) {
         for (id, forwarding) in self.requests.clear() {
+            // PROTOCOL §2.5: never forward twice, also what was answered and not yet acknowledged
             self.answered.insert(&id);
             if forwarding {
                 self.actions.push_back(Action::Cancel(id));
