@@ -31,9 +31,10 @@ pub fn read(raw: Option<&RawValue>) -> Result<HeaderMap, Fault> {
         }
         let (name, value) = header(&name_lower, value)?;
         bytes = bytes.saturating_add(name.as_str().len()).saturating_add(value.len());
+        // before it goes in: a header map panics on more than it can hold
+        check_size(headers.len() + 1, bytes)?;
         headers.append(name, value);
     }
-    check_size(headers.len(), bytes)?;
     Ok(headers)
 }
 
@@ -54,12 +55,12 @@ fn header(name: &str, value: &Value) -> Result<(HeaderName, HeaderValue), Fault>
 fn check_size(count: usize, bytes: usize) -> Result<(), Fault> {
     if count > MAX_HEADERS {
         return Err(Fault::HeadersTooLarge(
-            format!("{count} headers, at most {MAX_HEADERS} are allowed").into(),
+            format!("more than {MAX_HEADERS} headers").into(),
         ));
     }
     if bytes > MAX_HEADER_BYTES {
         return Err(Fault::HeadersTooLarge(
-            format!("{bytes} bytes, at most {MAX_HEADER_BYTES} are allowed").into(),
+            format!("more than {MAX_HEADER_BYTES} bytes of headers").into(),
         ));
     }
     Ok(())
