@@ -22,6 +22,9 @@ pub const ANSWERED_REMEMBERED: usize = 65_536;
 /// and not kept.
 pub const MAX_HELD_REFUSALS: usize = 16_384;
 
+/// Bytes of their frames, which carry ids of any length; beyond it a refusal is sent once and not kept.
+pub const MAX_HELD_REFUSAL_BYTES: usize = 16 * 1024 * 1024;
+
 /// Headers of one request, after the hop-by-hop ones are gone; beyond it the request is answered 400.
 pub const MAX_HEADERS: usize = 100;
 

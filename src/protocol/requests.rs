@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Instant;
 
+use super::limits::{MAX_HELD_REFUSAL_BYTES, MAX_HELD_REFUSALS};
 use super::{ForwardRequest, RequestId, Text};
 
 /// The requests that this client is responsible for, each in exactly one stage.
@@ -19,6 +20,7 @@ pub struct Requests<H> {
     queued: usize,
     forwarding: usize,
     held_refusals: usize,
+    held_refusal_bytes: usize,
     sequence: u64,
 }
 
@@ -75,6 +77,7 @@ impl<H> Requests<H> {
             queued: 0,
             forwarding: 0,
             held_refusals: 0,
+            held_refusal_bytes: 0,
             sequence: 0,
         }
     }
@@ -140,12 +143,17 @@ impl<H> Requests<H> {
         self.left(&before);
     }
 
-    /// Holds the response of a request that never reached the adapter.
+    /// Holds the response of a request that never reached the adapter, if there is room for it.
     pub fn hold_refusal(&mut self, id: RequestId, deadline: Instant, frame: Text) {
+        let bytes = self.held_refusal_bytes.saturating_add(frame.len());
+        if self.held_refusals >= MAX_HELD_REFUSALS || bytes > MAX_HELD_REFUSAL_BYTES {
+            return;
+        }
         self.sequence += 1;
         let order = self.sequence;
         self.held.insert(order, id.clone());
         self.held_refusals += 1;
+        self.held_refusal_bytes = bytes;
         self.insert(
             id,
             deadline,
@@ -260,9 +268,14 @@ impl<H> Requests<H> {
         match stage {
             Stage::Queued(_) => self.queued -= 1,
             Stage::Forwarding => self.forwarding -= 1,
-            Stage::Held { order, refusal, .. } => {
+            Stage::Held {
+                order, refusal, frame, ..
+            } => {
                 self.held.remove(order);
-                self.held_refusals -= usize::from(*refusal);
+                if *refusal {
+                    self.held_refusals -= 1;
+                    self.held_refusal_bytes -= frame.len();
+                }
             }
         }
     }
