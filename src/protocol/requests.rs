@@ -1,6 +1,6 @@
 //! Every request from its receipt until its response is acknowledged: waiting, at the adapter, or held.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use super::limits::{MAX_HELD_REFUSAL_BYTES, MAX_HELD_REFUSALS};
@@ -14,10 +14,10 @@ pub struct Requests<H> {
     entries: HashMap<RequestId, Entry<H>>,
     /// By deadline, then receipt.
     by_deadline: BTreeMap<(Instant, u64), RequestId>,
-    waiting: VecDeque<RequestId>,
+    /// By receipt.
+    waiting: BTreeMap<u64, RequestId>,
     /// Held responses in the order in which they were given.
     held: BTreeMap<u64, RequestId>,
-    queued: usize,
     forwarding: usize,
     held_refusals: usize,
     held_refusal_bytes: usize,
@@ -26,6 +26,7 @@ pub struct Requests<H> {
 
 #[derive(Debug)]
 struct Entry<H> {
+    /// And the place in the order of receipt.
     deadline: (Instant, u64),
     stage: Stage<H>,
 }
@@ -72,9 +73,8 @@ impl<H> Requests<H> {
         Self {
             entries: HashMap::new(),
             by_deadline: BTreeMap::new(),
-            waiting: VecDeque::new(),
+            waiting: BTreeMap::new(),
             held: BTreeMap::new(),
-            queued: 0,
             forwarding: 0,
             held_refusals: 0,
             held_refusal_bytes: 0,
@@ -95,28 +95,25 @@ impl<H> Requests<H> {
     pub fn enqueue(&mut self, request: ForwardRequest<H>) {
         let id = request.id.clone();
         let deadline = request.deadline;
-        self.insert(id.clone(), deadline, Stage::Queued(Box::new(request)));
-        self.queued += 1;
-        self.waiting.push_back(id);
+        let order = self.insert(id.clone(), deadline, Stage::Queued(Box::new(request)));
+        self.waiting.insert(order, id);
     }
 
     /// Takes the request that has waited longest, which is then at the adapter.
     pub fn dispatch(&mut self) -> Option<ForwardRequest<H>> {
-        while let Some(id) = self.waiting.pop_front() {
-            // one that timed out while it waited is no longer here, or no longer queued
-            let Some(entry) = self.entries.get_mut(&id) else {
-                continue;
-            };
-            match std::mem::replace(&mut entry.stage, Stage::Forwarding) {
-                Stage::Queued(request) => {
-                    self.queued -= 1;
-                    self.forwarding += 1;
-                    return Some(*request);
-                }
-                other @ (Stage::Forwarding | Stage::Held { .. }) => entry.stage = other,
+        let (_, id) = self.waiting.pop_first()?;
+        let entry = self.entries.get_mut(&id)?;
+        match std::mem::replace(&mut entry.stage, Stage::Forwarding) {
+            Stage::Queued(request) => {
+                self.forwarding += 1;
+                Some(*request)
+            }
+            // only what is queued waits
+            other @ (Stage::Forwarding | Stage::Held { .. }) => {
+                entry.stage = other;
+                None
             }
         }
-        None
     }
 
     /// Whether `id` is at the adapter.
@@ -139,8 +136,9 @@ impl<H> Requests<H> {
             _hold: hold,
         };
         let before = std::mem::replace(&mut entry.stage, stage);
+        let receipt = entry.deadline.1;
         self.held.insert(order, id.clone());
-        self.left(&before);
+        self.left(receipt, &before);
     }
 
     /// Holds the response of a request that never reached the adapter, if there is room for it.
@@ -170,7 +168,7 @@ impl<H> Requests<H> {
     pub fn remove(&mut self, id: &RequestId) -> Option<bool> {
         let entry = self.entries.remove(id)?;
         self.by_deadline.remove(&entry.deadline);
-        self.left(&entry.stage);
+        self.left(entry.deadline.1, &entry.stage);
         Some(matches!(entry.stage, Stage::Forwarding))
     }
 
@@ -204,7 +202,6 @@ impl<H> Requests<H> {
     /// Forgets everything. Returns every id and whether it was at the adapter, in the order of their deadlines.
     pub fn clear(&mut self) -> Vec<(RequestId, bool)> {
         let ids: Vec<RequestId> = self.by_deadline.values().cloned().collect();
-        self.waiting.clear();
         ids.into_iter()
             .filter_map(|id| {
                 let forwarding = self.remove(&id)?;
@@ -230,7 +227,7 @@ impl<H> Requests<H> {
     /// Requests that wait for their turn.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.queued
+        self.waiting.len()
     }
 
     /// Requests at the adapter.
@@ -257,16 +254,19 @@ impl<H> Requests<H> {
         self.entries.is_empty()
     }
 
-    fn insert(&mut self, id: RequestId, deadline: Instant, stage: Stage<H>) {
+    /// Returns the place of `id` in the order of receipt.
+    fn insert(&mut self, id: RequestId, deadline: Instant, stage: Stage<H>) -> u64 {
         self.sequence += 1;
-        let deadline = (deadline, self.sequence);
+        let receipt = self.sequence;
+        let deadline = (deadline, receipt);
         self.by_deadline.insert(deadline, id.clone());
         self.entries.insert(id, Entry { deadline, stage });
+        receipt
     }
 
-    fn left(&mut self, stage: &Stage<H>) {
+    fn left(&mut self, receipt: u64, stage: &Stage<H>) {
         match stage {
-            Stage::Queued(_) => self.queued -= 1,
+            Stage::Queued(_) => drop(self.waiting.remove(&receipt)),
             Stage::Forwarding => self.forwarding -= 1,
             Stage::Held {
                 order, refusal, frame, ..
