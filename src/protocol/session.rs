@@ -347,9 +347,33 @@ impl<H> Session<H> {
     }
 
     fn on_reconnect_asked(&mut self) {
-        if self.drain.is_none() && matches!(self.link, Link::Stopped | Link::BackingOff { .. }) {
-            self.backoff.reset();
-            self.dial();
+        if self.drain.is_none() {
+            self.wake();
+        }
+    }
+
+    /// Starts the schedule again for a person who acted.
+    fn wake(&mut self) {
+        match &mut self.link {
+            Link::Stopped | Link::BackingOff { .. } => {
+                self.backoff.reset();
+                self.dial();
+            }
+            Link::Closing {
+                then: then @ AfterClose::Stop(_),
+                ..
+            } => {
+                self.backoff.reset();
+                *then = AfterClose::Redial;
+            }
+            Link::WaitingForListener
+            | Link::Dialling
+            | Link::Connected(_)
+            | Link::Closing {
+                then: AfterClose::Redial | AfterClose::Finish,
+                ..
+            }
+            | Link::Drained => {}
         }
     }
 
@@ -360,11 +384,18 @@ impl<H> Session<H> {
         }
         match &self.link {
             Link::Connected(_) if redial => self.close(now, 1000, "configuration changed", AfterClose::Redial),
-            Link::Stopped | Link::BackingOff { .. } => {
-                self.backoff.reset();
+            Link::Dialling if redial => {
+                // else the old key's refusal would stop the client although the new one is there
+                self.actions.push_back(Action::Abort);
                 self.dial();
             }
-            Link::WaitingForListener | Link::Dialling | Link::Connected(_) | Link::Closing { .. } | Link::Drained => {}
+            Link::WaitingForListener
+            | Link::Dialling
+            | Link::Connected(_)
+            | Link::Closing { .. }
+            | Link::BackingOff { .. }
+            | Link::Stopped
+            | Link::Drained => self.wake(),
         }
     }
 
