@@ -328,10 +328,13 @@ impl<H> Session<H> {
     }
 
     fn on_drain_asked(&mut self, now: Instant, grace: Duration) {
-        if self.drain.is_some() {
+        let deadline = now + grace;
+        if let Some(drain) = &mut self.drain {
+            // whoever stops the process last may have less time than who asked first
+            drain.deadline = drain.deadline.min(deadline);
             return;
         }
-        self.drain = Some(Drain { deadline: now + grace });
+        self.drain = Some(Drain { deadline });
         let (in_flight, held) = (
             self.requests.forwarding() + self.requests.queued(),
             self.requests.held(),
