@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::limits::{HELLO_TIMEOUT, STABLE_AFTER};
+use super::limits::{HELLO_TIMEOUT, PING_WRITE_TIMEOUT, STABLE_AFTER};
 use crate::config::Keepalive;
 
 /// A protocol version that this client speaks.
@@ -76,6 +76,7 @@ enum PingStage {
     Due(Instant),
     /// Handed to the socket, behind what was queued before it.
     BeingWritten {
+        deadline: Instant,
         next: Instant,
     },
     Awaited {
@@ -141,7 +142,7 @@ impl Connection {
     pub fn on_ping_written(&mut self, now: Instant) {
         let timeout = self.keepalive.timeout;
         if let Phase::Open { ping, .. } = &mut self.phase
-            && let PingStage::BeingWritten { next } = ping.stage
+            && let PingStage::BeingWritten { next, .. } = ping.stage
         {
             // PROTOCOL §2.4: 10 seconds for the pong
             ping.stage = PingStage::Awaited {
@@ -155,7 +156,7 @@ impl Connection {
     pub fn on_pong(&mut self, number: Option<u64>) {
         if let Phase::Open { ping, .. } = &mut self.phase
             && number == Some(ping.number)
-            && let PingStage::Awaited { next, .. } | PingStage::BeingWritten { next } = ping.stage
+            && let PingStage::Awaited { next, .. } | PingStage::BeingWritten { next, .. } = ping.stage
         {
             ping.stage = PingStage::Due(next);
         }
@@ -178,8 +179,7 @@ impl Connection {
             Phase::Hello { deadline } => Some(*deadline),
             Phase::Open { ping, .. } => match ping.stage {
                 PingStage::Due(at) => Some(at),
-                PingStage::BeingWritten { .. } => None,
-                PingStage::Awaited { deadline, .. } => Some(deadline),
+                PingStage::BeingWritten { deadline, .. } | PingStage::Awaited { deadline, .. } => Some(deadline),
             },
         }
     }
@@ -191,10 +191,15 @@ impl Ping {
             // PROTOCOL §2.4: a ping every 30 seconds
             PingStage::Due(at) if at <= now => {
                 self.number = self.number.wrapping_add(1);
-                self.stage = PingStage::BeingWritten { next: now + interval };
+                self.stage = PingStage::BeingWritten {
+                    deadline: now + PING_WRITE_TIMEOUT,
+                    next: now + interval,
+                };
                 Due::Ping(self.number)
             }
-            PingStage::Awaited { deadline, .. } if deadline <= now => Due::NoPong,
+            PingStage::BeingWritten { deadline, .. } | PingStage::Awaited { deadline, .. } if deadline <= now => {
+                Due::NoPong
+            }
             PingStage::Due(_) | PingStage::BeingWritten { .. } | PingStage::Awaited { .. } => Due::Nothing,
         }
     }

@@ -5,6 +5,10 @@ use std::time::Duration;
 /// From the handshake to the relay's `connected` frame; after it the connection is given up and made again.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a ping may wait behind the frame that is being written: the largest one at 1 Mbit/s. After it the connection
+/// takes no bytes any more, counts as stale (`PROTOCOL §2.4`) and is made again.
+pub const PING_WRITE_TIMEOUT: Duration = Duration::from_secs(135);
+
 /// How long our close frame waits for the relay's; after it the socket is dropped.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
