@@ -110,7 +110,7 @@ impl<H> Session<H> {
             Input::Dialled => self.on_dialled(now),
             Input::DialFailed(failure) => self.on_dial_failed(now, failure),
             Input::Text { text, hold } => self.on_text(now, &text, hold),
-            Input::NotUtf8 => self.ignore(super::frame::Ignored::NotUtf8),
+            Input::NotUtf8 => self.on_not_utf8(),
             Input::TooLarge => self.on_too_large(now),
             Input::PingWritten => self.on_connection(|connection| connection.on_ping_written(now)),
             Input::Pong(number) => self.on_connection(|connection| connection.on_pong(number)),
@@ -221,6 +221,13 @@ impl<H> Session<H> {
             return self.stop(StopReason::AuthenticationFailed { status: Some(status) });
         }
         self.back_off(now, Disconnect::DialFailed(failure), false);
+    }
+
+    fn on_not_utf8(&mut self) {
+        if matches!(self.link, Link::Connected(_)) {
+            // PROTOCOL §2.2: frames carry UTF-8 encoded JSON; what is none is ignored
+            self.ignore(super::frame::Ignored::NotUtf8);
+        }
     }
 
     fn on_too_large(&mut self, now: Instant) {
