@@ -204,3 +204,56 @@ impl Ping {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEEPALIVE: Keepalive = Keepalive {
+        interval: Duration::from_secs(30),
+        timeout: Duration::from_secs(10),
+    };
+
+    fn after(start: Instant, seconds: u64) -> Instant {
+        start + Duration::from_secs(seconds)
+    }
+
+    // PROTOCOL §2.5: a connection that stayed up long enough
+    #[test]
+    fn a_connection_is_stable_sixty_seconds_after_its_connected_frame() {
+        let start = Instant::now();
+        let mut connection = Connection::new(start, KEEPALIVE);
+        assert!(!connection.was_stable(after(start, 1000)), "it was never open");
+        connection.open(after(start, 5), Version::V2);
+        assert!(!connection.was_stable(after(start, 64)));
+        assert!(connection.was_stable(after(start, 65)));
+        assert!(!connection.was_stable(start), "a clock that went back is no uptime");
+    }
+
+    // PROTOCOL §2.4: a ping every 30 seconds, one at a time
+    #[test]
+    fn a_ping_that_took_long_is_followed_at_once_by_a_single_one() {
+        let start = Instant::now();
+        let mut connection = Connection::new(start, KEEPALIVE);
+        connection.open(start, Version::V1);
+        assert_eq!(connection.on_deadline(after(start, 30)), Due::Ping(1));
+        assert_eq!(connection.on_deadline(after(start, 100)), Due::Nothing);
+        connection.on_ping_written(after(start, 110));
+        connection.on_pong(Some(1));
+        assert_eq!(connection.on_deadline(after(start, 111)), Due::Ping(2));
+        assert_eq!(connection.on_deadline(after(start, 111)), Due::Nothing);
+    }
+
+    #[test]
+    fn a_ping_written_twice_does_not_lengthen_the_pongs_time() {
+        let start = Instant::now();
+        let mut connection = Connection::new(start, KEEPALIVE);
+        connection.open(start, Version::V2);
+        connection.on_ping_written(start);
+        assert_eq!(connection.deadline(), Some(after(start, 30)));
+        connection.on_deadline(after(start, 30));
+        connection.on_ping_written(after(start, 31));
+        connection.on_ping_written(after(start, 39));
+        assert_eq!(connection.on_deadline(after(start, 41)), Due::NoPong);
+    }
+}

@@ -179,10 +179,14 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_header_that_names_a_hundred_thousand_others_is_read_in_no_time() {
+    fn a_connection_header_that_names_a_hundred_thousand_others_withholds_them_all() {
         let names: Vec<String> = (0..100_000).map(|i| format!("h{i}")).collect();
         let fields: Vec<String> = names.iter().map(|name| format!(r#""{name}":"""#)).collect();
-        let json = format!(r#"{{"connection":"{}",{},"kept":"x"}}"#, names.join(", "), fields.join(","));
+        let json = format!(
+            r#"{{"connection":"{}",{},"kept":"x"}}"#,
+            names.join(", "),
+            fields.join(",")
+        );
         assert_eq!(read_str(&json).unwrap().keys().collect::<Vec<_>>(), ["kept"]);
     }
 

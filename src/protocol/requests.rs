@@ -286,3 +286,86 @@ impl<H> Default for Requests<H> {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn enqueue(requests: &mut Requests<()>, id: &str, deadline: Instant) {
+        requests.enqueue(ForwardRequest {
+            id: id.into(),
+            path: "/".into(),
+            headers: http::HeaderMap::new(),
+            body: bytes::Bytes::new(),
+            deadline,
+            hold: None,
+        });
+    }
+
+    fn dispatched(requests: &mut Requests<()>) -> Option<String> {
+        requests.dispatch().map(|request| request.id.as_str().to_owned())
+    }
+
+    #[test]
+    fn requests_are_dispatched_in_the_order_of_receipt_whatever_their_deadlines() {
+        let (mut requests, now) = (Requests::new(), Instant::now());
+        enqueue(&mut requests, "a", now + Duration::from_secs(9));
+        enqueue(&mut requests, "b", now);
+        enqueue(&mut requests, "c", now + Duration::from_secs(5));
+        assert_eq!(dispatched(&mut requests).as_deref(), Some("a"));
+        // one that timed out while it waited leaves no gap
+        assert_eq!(
+            requests.expire(now),
+            Some(Expired::Unanswered {
+                id: "b".into(),
+                forwarding: false
+            })
+        );
+        assert_eq!(requests.queued(), 1);
+        assert_eq!(dispatched(&mut requests).as_deref(), Some("c"));
+        assert_eq!(dispatched(&mut requests), None);
+        assert_eq!((requests.queued(), requests.forwarding()), (0, 2));
+    }
+
+    // PROTOCOL §2.5: keeps each response until the server acks it
+    #[test]
+    fn only_a_held_response_can_be_acknowledged() {
+        let (mut requests, now) = (Requests::new(), Instant::now());
+        enqueue(&mut requests, "a", now);
+        assert_eq!(requests.acknowledge("a"), None);
+        dispatched(&mut requests);
+        assert_eq!(requests.acknowledge("a"), None);
+        requests.hold_answer(&"a".into(), "frame".into(), None);
+        assert_eq!(requests.find("a"), Some(Known::Held("frame".into())));
+        assert_eq!(requests.acknowledge("a"), Some("a".into()));
+        assert_eq!(requests.find("a"), None);
+        assert!(requests.is_empty() && requests.deadline().is_none());
+    }
+
+    #[test]
+    fn clearing_names_every_request_and_says_which_are_at_the_adapter() {
+        let (mut requests, now) = (Requests::new(), Instant::now());
+        for id in ["held", "forwarded", "waiting"] {
+            enqueue(&mut requests, id, now);
+        }
+        dispatched(&mut requests);
+        dispatched(&mut requests);
+        requests.hold_answer(&"held".into(), "frame".into(), None);
+        requests.hold_refusal("refused".into(), now, "frame".into());
+        assert_eq!(
+            requests.clear(),
+            [
+                ("held", false),
+                ("forwarded", true),
+                ("waiting", false),
+                ("refused", false)
+            ]
+            .map(|(id, forwarding)| (RequestId::from(id), forwarding))
+        );
+        assert!(requests.is_empty() && requests.held_frames().next().is_none());
+        assert_eq!((requests.queued(), requests.forwarding()), (0, 0));
+        assert_eq!((requests.held(), requests.held_refusals()), (0, 0));
+    }
+}
