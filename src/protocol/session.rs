@@ -477,8 +477,14 @@ impl<H> Session<H> {
         }));
         self.abandon_requests();
         if matches!(self.link, Link::Connected(_)) {
+            // without acks nobody says that the last response is through: it has the rest of the grace to get there
+            let patience = if self.version == Some(Version::V1) {
+                drain.deadline.max(now)
+            } else {
+                now
+            };
             // PROTOCOL §2.6: it closes the connection with code 1001 (going away)
-            self.close(now, 1001, "client shutting down", AfterClose::Finish);
+            self.close(patience, 1001, "client shutting down", AfterClose::Finish);
         } else {
             self.actions.push_back(Action::Abort);
             self.finish();
@@ -505,10 +511,11 @@ impl<H> Session<H> {
         self.actions.push_back(Action::Dial);
     }
 
-    fn close(&mut self, now: Instant, code: u16, reason: &'static str, then: AfterClose) {
+    /// `patience` ends [`CLOSE_TIMEOUT`] before the socket is dropped.
+    fn close(&mut self, patience: Instant, code: u16, reason: &'static str, then: AfterClose) {
         self.actions.push_back(Action::Close { code, reason });
         self.link = Link::Closing {
-            deadline: now + CLOSE_TIMEOUT,
+            deadline: patience + CLOSE_TIMEOUT,
             then,
         };
     }

@@ -96,3 +96,26 @@ fn a_timed_out_request_is_answered_503_on_version_1_too() {
     script.request("a").skip().at(600).ping_written();
     script.expect_done(["cancel a", "response a 503 adapter_timeout", "ping 1"]);
 }
+
+// PROTOCOL 0.1.2 §2.5: requests in flight at a disconnect are the relay's to time out, whoever closes
+#[test]
+fn a_connection_that_we_make_anew_gives_up_what_is_in_flight_too() {
+    let mut script = connected_v1();
+    script.request("a").skip().settings_changed(true).expect(["close 1000"]);
+    script.closed(1000).expect(["cancel a", "dial"]);
+    script.dialled().hello_v1().answer("a").expect(["(connected v1)"]);
+    assert_eq!(script.holds(), 0);
+}
+
+// PROTOCOL §2.6: sending their responses: without acks only the relay's close says that the last one is through
+#[test]
+fn the_last_response_of_a_drain_has_the_rest_of_the_grace_to_get_through() {
+    let mut script = connected_v1();
+    script.request("a").drain(8).at(2).answer("a").skip();
+    assert_eq!(script.deadline_at(), Some(9_000));
+    script.at(3).closed(1001).expect(["finish"]);
+    let mut unanswered = connected_v1();
+    unanswered.request("a").drain(8).skip().at(8).deadline();
+    unanswered.expect_done(["cancel a", "close 1001"]);
+    assert_eq!(unanswered.deadline_at(), Some(9_000));
+}
