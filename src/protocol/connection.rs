@@ -214,6 +214,11 @@ mod tests {
         timeout: Duration::from_secs(10),
     };
 
+    #[expect(clippy::disallowed_methods, reason = "any instant will do")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
     fn after(start: Instant, seconds: u64) -> Instant {
         start + Duration::from_secs(seconds)
     }
@@ -221,7 +226,7 @@ mod tests {
     // PROTOCOL §2.5: a connection that stayed up long enough
     #[test]
     fn a_connection_is_stable_sixty_seconds_after_its_connected_frame() {
-        let start = Instant::now();
+        let start = start();
         let mut connection = Connection::new(start, KEEPALIVE);
         assert!(!connection.was_stable(after(start, 1000)), "it was never open");
         connection.open(after(start, 5), Version::V2);
@@ -233,7 +238,7 @@ mod tests {
     // PROTOCOL §2.4: a ping every 30 seconds, one at a time
     #[test]
     fn a_ping_that_took_long_is_followed_at_once_by_a_single_one() {
-        let start = Instant::now();
+        let start = start();
         let mut connection = Connection::new(start, KEEPALIVE);
         connection.open(start, Version::V1);
         assert_eq!(connection.on_deadline(after(start, 30)), Due::Ping(1));
@@ -246,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_ping_written_twice_does_not_lengthen_the_pongs_time() {
-        let start = Instant::now();
+        let start = start();
         let mut connection = Connection::new(start, KEEPALIVE);
         connection.open(start, Version::V2);
         connection.on_ping_written(start);

@@ -293,6 +293,11 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::disallowed_methods, reason = "any instant will do")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
     fn enqueue(requests: &mut Requests<()>, id: &str, deadline: Instant) {
         requests.enqueue(ForwardRequest {
             id: id.into(),
@@ -310,7 +315,7 @@ mod tests {
 
     #[test]
     fn requests_are_dispatched_in_the_order_of_receipt_whatever_their_deadlines() {
-        let (mut requests, now) = (Requests::new(), Instant::now());
+        let (mut requests, now) = (Requests::new(), start());
         enqueue(&mut requests, "a", now + Duration::from_secs(9));
         enqueue(&mut requests, "b", now);
         enqueue(&mut requests, "c", now + Duration::from_secs(5));
@@ -332,7 +337,7 @@ mod tests {
     // PROTOCOL §2.5: keeps each response until the server acks it
     #[test]
     fn only_a_held_response_can_be_acknowledged() {
-        let (mut requests, now) = (Requests::new(), Instant::now());
+        let (mut requests, now) = (Requests::new(), start());
         enqueue(&mut requests, "a", now);
         assert_eq!(requests.acknowledge("a"), None);
         dispatched(&mut requests);
@@ -346,7 +351,7 @@ mod tests {
 
     #[test]
     fn clearing_names_every_request_and_says_which_are_at_the_adapter() {
-        let (mut requests, now) = (Requests::new(), Instant::now());
+        let (mut requests, now) = (Requests::new(), start());
         for id in ["held", "forwarded", "waiting"] {
             enqueue(&mut requests, id, now);
         }

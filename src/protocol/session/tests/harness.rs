@@ -50,6 +50,7 @@ impl Script {
     }
 
     /// A session that waits for its listener, with `change`d settings.
+    #[expect(clippy::disallowed_methods, reason = "any instant will do as the start")]
     pub(super) fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings {
             protocol: ProtocolChoice::Auto,
