@@ -10,18 +10,21 @@ use std::time::{Duration, Instant};
 
 use super::answered::Answered;
 use super::backoff::Backoff;
-use super::connection::{Connection, Version};
+use super::connection::{Connection, Due, Version};
+use super::frame::Ignored;
 use super::limits::{CLOSE_TIMEOUT, DRAIN_REDIAL};
 use super::requests::{Expired, Requests};
 use super::{Fault, RequestId, Response, Text};
 use crate::config::{Keepalive, ProtocolChoice};
 use crate::status::snapshot::{RelayState, Totals};
 
+mod drain;
 mod events;
 mod inbound;
 #[cfg(test)]
 mod tests;
 
+use drain::Drain;
 pub use events::{Action, DialFailure, Disconnect, Event, Input, StopReason};
 
 /// What the session must know of the configuration.
@@ -79,11 +82,6 @@ enum AfterClose {
     Stop(StopReason),
     Redial,
     Finish,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Drain {
-    deadline: Instant,
 }
 
 impl<H> Session<H> {
@@ -226,7 +224,7 @@ impl<H> Session<H> {
     fn on_not_utf8(&mut self) {
         if matches!(self.link, Link::Connected(_)) {
             // PROTOCOL §2.2: frames carry UTF-8 encoded JSON; what is none is ignored
-            self.ignore(super::frame::Ignored::NotUtf8);
+            self.ignore(Ignored::NotUtf8);
         }
     }
 
@@ -334,28 +332,6 @@ impl<H> Session<H> {
             .saturating_add(response.usage.output.unwrap_or(0));
     }
 
-    fn on_drain_asked(&mut self, now: Instant, grace: Duration) {
-        let deadline = now + grace;
-        if let Some(drain) = &mut self.drain {
-            // whoever stops the process last may have less time than who asked first
-            drain.deadline = drain.deadline.min(deadline);
-            return;
-        }
-        self.drain = Some(Drain { deadline });
-        let (in_flight, held) = (
-            self.requests.forwarding() + self.requests.queued(),
-            self.requests.held(),
-        );
-        self.actions
-            .push_back(Action::Report(Event::DrainStarted { in_flight, held, grace }));
-        // PROTOCOL §2.6: what is held can still be delivered, so a backoff is cut short
-        if !self.requests.is_empty()
-            && let Link::BackingOff { until } = &mut self.link
-        {
-            *until = (*until).min(now);
-        }
-    }
-
     fn on_reconnect_asked(&mut self) {
         if self.drain.is_none() {
             self.wake();
@@ -415,11 +391,11 @@ impl<H> Session<H> {
         }
         match &mut self.link {
             Link::Connected(connection) => match connection.on_deadline(now) {
-                super::connection::Due::Nothing => {}
-                super::connection::Due::Ping(number) => self.actions.push_back(Action::Ping(number)),
-                super::connection::Due::NoHello => self.abort(now, Disconnect::NoHello),
+                Due::Nothing => {}
+                Due::Ping(number) => self.actions.push_back(Action::Ping(number)),
+                Due::NoHello => self.abort(now, Disconnect::NoHello),
                 // PROTOCOL §2.4: the connection is stale: close it and reconnect
-                super::connection::Due::NoPong => self.abort(now, Disconnect::NoPong),
+                Due::NoPong => self.abort(now, Disconnect::NoPong),
             },
             Link::Closing { deadline, .. } if *deadline <= now => self.abort(now, Disconnect::NoCloseFrame),
             Link::BackingOff { until } if *until <= now => self.dial(),
@@ -460,50 +436,6 @@ impl<H> Session<H> {
         {
             self.actions.push_back(Action::Forward(request));
         }
-    }
-
-    fn finish_if_drained(&mut self, now: Instant) {
-        let Some(drain) = self.drain else { return };
-        if self.is_finishing() {
-            return;
-        }
-        let over = drain.deadline <= now;
-        if !over && !self.requests.is_empty() && !matches!(self.link, Link::Stopped | Link::WaitingForListener) {
-            return;
-        }
-        self.actions.push_back(Action::Report(Event::DrainEnded {
-            unfinished: self.requests.forwarding() + self.requests.queued(),
-            unacknowledged: self.requests.held(),
-        }));
-        self.abandon_requests();
-        if matches!(self.link, Link::Connected(_)) {
-            // without acks nobody says that the last response is through: it has the rest of the grace to get there
-            let patience = if self.version == Some(Version::V1) {
-                drain.deadline.max(now)
-            } else {
-                now
-            };
-            // PROTOCOL §2.6: it closes the connection with code 1001 (going away)
-            self.close(patience, 1001, "client shutting down", AfterClose::Finish);
-        } else {
-            self.actions.push_back(Action::Abort);
-            self.finish();
-        }
-    }
-
-    fn is_finishing(&self) -> bool {
-        matches!(
-            self.link,
-            Link::Closing {
-                then: AfterClose::Finish,
-                ..
-            } | Link::Drained
-        )
-    }
-
-    fn finish(&mut self) {
-        self.link = Link::Drained;
-        self.actions.push_back(Action::Finish);
     }
 
     fn dial(&mut self) {
@@ -568,7 +500,7 @@ impl<H> Session<H> {
         }
     }
 
-    fn ignore(&mut self, why: super::frame::Ignored) {
+    fn ignore(&mut self, why: Ignored) {
         self.totals.ignored_frames += 1;
         self.actions.push_back(Action::Report(Event::FrameIgnored(why)));
     }
