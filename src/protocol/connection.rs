@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::limits::{HELLO_TIMEOUT, STABLE_AFTER};
+use super::limits::{HELLO_TIMEOUT, PING_WRITE_TIMEOUT, STABLE_AFTER};
 use crate::config::Keepalive;
 
 /// A protocol version that this client speaks.
@@ -76,6 +76,7 @@ enum PingStage {
     Due(Instant),
     /// Handed to the socket, behind what was queued before it.
     BeingWritten {
+        deadline: Instant,
         next: Instant,
     },
     Awaited {
@@ -141,7 +142,7 @@ impl Connection {
     pub fn on_ping_written(&mut self, now: Instant) {
         let timeout = self.keepalive.timeout;
         if let Phase::Open { ping, .. } = &mut self.phase
-            && let PingStage::BeingWritten { next } = ping.stage
+            && let PingStage::BeingWritten { next, .. } = ping.stage
         {
             // PROTOCOL §2.4: 10 seconds for the pong
             ping.stage = PingStage::Awaited {
@@ -155,7 +156,7 @@ impl Connection {
     pub fn on_pong(&mut self, number: Option<u64>) {
         if let Phase::Open { ping, .. } = &mut self.phase
             && number == Some(ping.number)
-            && let PingStage::Awaited { next, .. } | PingStage::BeingWritten { next } = ping.stage
+            && let PingStage::Awaited { next, .. } | PingStage::BeingWritten { next, .. } = ping.stage
         {
             ping.stage = PingStage::Due(next);
         }
@@ -178,8 +179,7 @@ impl Connection {
             Phase::Hello { deadline } => Some(*deadline),
             Phase::Open { ping, .. } => match ping.stage {
                 PingStage::Due(at) => Some(at),
-                PingStage::BeingWritten { .. } => None,
-                PingStage::Awaited { deadline, .. } => Some(deadline),
+                PingStage::BeingWritten { deadline, .. } | PingStage::Awaited { deadline, .. } => Some(deadline),
             },
         }
     }
@@ -191,11 +191,74 @@ impl Ping {
             // PROTOCOL §2.4: a ping every 30 seconds
             PingStage::Due(at) if at <= now => {
                 self.number = self.number.wrapping_add(1);
-                self.stage = PingStage::BeingWritten { next: now + interval };
+                self.stage = PingStage::BeingWritten {
+                    deadline: now + PING_WRITE_TIMEOUT,
+                    next: now + interval,
+                };
                 Due::Ping(self.number)
             }
-            PingStage::Awaited { deadline, .. } if deadline <= now => Due::NoPong,
+            PingStage::BeingWritten { deadline, .. } | PingStage::Awaited { deadline, .. } if deadline <= now => {
+                Due::NoPong
+            }
             PingStage::Due(_) | PingStage::BeingWritten { .. } | PingStage::Awaited { .. } => Due::Nothing,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEEPALIVE: Keepalive = Keepalive {
+        interval: Duration::from_secs(30),
+        timeout: Duration::from_secs(10),
+    };
+
+    #[expect(clippy::disallowed_methods, reason = "any instant will do")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    fn after(start: Instant, seconds: u64) -> Instant {
+        start + Duration::from_secs(seconds)
+    }
+
+    // PROTOCOL §2.5: a connection that stayed up long enough
+    #[test]
+    fn a_connection_is_stable_sixty_seconds_after_its_connected_frame() {
+        let start = start();
+        let mut connection = Connection::new(start, KEEPALIVE);
+        assert!(!connection.was_stable(after(start, 1000)), "it was never open");
+        connection.open(after(start, 5), Version::V2);
+        assert!(!connection.was_stable(after(start, 64)));
+        assert!(connection.was_stable(after(start, 65)));
+        assert!(!connection.was_stable(start), "a clock that went back is no uptime");
+    }
+
+    // PROTOCOL §2.4: a ping every 30 seconds, one at a time
+    #[test]
+    fn a_ping_that_took_long_is_followed_at_once_by_a_single_one() {
+        let start = start();
+        let mut connection = Connection::new(start, KEEPALIVE);
+        connection.open(start, Version::V1);
+        assert_eq!(connection.on_deadline(after(start, 30)), Due::Ping(1));
+        assert_eq!(connection.on_deadline(after(start, 100)), Due::Nothing);
+        connection.on_ping_written(after(start, 110));
+        connection.on_pong(Some(1));
+        assert_eq!(connection.on_deadline(after(start, 111)), Due::Ping(2));
+        assert_eq!(connection.on_deadline(after(start, 111)), Due::Nothing);
+    }
+
+    #[test]
+    fn a_ping_written_twice_does_not_lengthen_the_pongs_time() {
+        let start = start();
+        let mut connection = Connection::new(start, KEEPALIVE);
+        connection.open(start, Version::V2);
+        connection.on_ping_written(start);
+        assert_eq!(connection.deadline(), Some(after(start, 30)));
+        connection.on_deadline(after(start, 30));
+        connection.on_ping_written(after(start, 31));
+        connection.on_ping_written(after(start, 39));
+        assert_eq!(connection.on_deadline(after(start, 41)), Due::NoPong);
     }
 }

@@ -3,6 +3,8 @@
 //! End-to-end headers do. Connection-level ones do not, nor does anything by which a relay could steer Envoy or pretend
 //! to be it.
 
+use std::collections::BTreeSet;
+
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -31,9 +33,10 @@ pub fn read(raw: Option<&RawValue>) -> Result<HeaderMap, Fault> {
         }
         let (name, value) = header(&name_lower, value)?;
         bytes = bytes.saturating_add(name.as_str().len()).saturating_add(value.len());
+        // before it goes in: a header map panics on more than it can hold
+        check_size(headers.len() + 1, bytes)?;
         headers.append(name, value);
     }
-    check_size(headers.len(), bytes)?;
     Ok(headers)
 }
 
@@ -54,19 +57,19 @@ fn header(name: &str, value: &Value) -> Result<(HeaderName, HeaderValue), Fault>
 fn check_size(count: usize, bytes: usize) -> Result<(), Fault> {
     if count > MAX_HEADERS {
         return Err(Fault::HeadersTooLarge(
-            format!("{count} headers, at most {MAX_HEADERS} are allowed").into(),
+            format!("more than {MAX_HEADERS} headers").into(),
         ));
     }
     if bytes > MAX_HEADER_BYTES {
         return Err(Fault::HeadersTooLarge(
-            format!("{bytes} bytes, at most {MAX_HEADER_BYTES} are allowed").into(),
+            format!("more than {MAX_HEADER_BYTES} bytes of headers").into(),
         ));
     }
     Ok(())
 }
 
 /// RFC 9110 §7.6.1: headers that `connection` names belong to the connection.
-fn named_by_connection(fields: &serde_json::Map<String, Value>) -> Vec<String> {
+fn named_by_connection(fields: &serde_json::Map<String, Value>) -> BTreeSet<String> {
     let connection = fields
         .iter()
         .filter(|(name, _)| name.eq_ignore_ascii_case("connection"));
@@ -173,6 +176,18 @@ mod tests {
             read_str(&object(1, &"v".repeat(60 * 1024))),
             Err(Fault::HeadersTooLarge(_))
         ));
+    }
+
+    #[test]
+    fn a_connection_header_that_names_a_hundred_thousand_others_withholds_them_all() {
+        let names: Vec<String> = (0..100_000).map(|i| format!("h{i}")).collect();
+        let fields: Vec<String> = names.iter().map(|name| format!(r#""{name}":"""#)).collect();
+        let json = format!(
+            r#"{{"connection":"{}",{},"kept":"x"}}"#,
+            names.join(", "),
+            fields.join(",")
+        );
+        assert_eq!(read_str(&json).unwrap().keys().collect::<Vec<_>>(), ["kept"]);
     }
 
     #[test]

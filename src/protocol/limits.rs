@@ -5,6 +5,10 @@ use std::time::Duration;
 /// From the handshake to the relay's `connected` frame; after it the connection is given up and made again.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a ping may wait behind the frame that is being written: the largest one at 1 Mbit/s. After it the connection
+/// takes no bytes any more, counts as stale (`PROTOCOL §2.4`) and is made again.
+pub const PING_WRITE_TIMEOUT: Duration = Duration::from_secs(135);
+
 /// How long our close frame waits for the relay's; after it the socket is dropped.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -21,6 +25,9 @@ pub const ANSWERED_REMEMBERED: usize = 65_536;
 /// Refusals (`overloaded`, `draining`, bad requests) held for their acknowledgement. Beyond it a refusal is sent once
 /// and not kept.
 pub const MAX_HELD_REFUSALS: usize = 16_384;
+
+/// Bytes of their frames, which carry ids of any length; beyond it a refusal is sent once and not kept.
+pub const MAX_HELD_REFUSAL_BYTES: usize = 16 * 1024 * 1024;
 
 /// Headers of one request, after the hop-by-hop ones are gone; beyond it the request is answered 400.
 pub const MAX_HEADERS: usize = 100;

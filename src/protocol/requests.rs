@@ -1,8 +1,9 @@
 //! Every request from its receipt until its response is acknowledged: waiting, at the adapter, or held.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
+use super::limits::{MAX_HELD_REFUSAL_BYTES, MAX_HELD_REFUSALS};
 use super::{ForwardRequest, RequestId, Text};
 
 /// The requests that this client is responsible for, each in exactly one stage.
@@ -13,17 +14,19 @@ pub struct Requests<H> {
     entries: HashMap<RequestId, Entry<H>>,
     /// By deadline, then receipt.
     by_deadline: BTreeMap<(Instant, u64), RequestId>,
-    waiting: VecDeque<RequestId>,
+    /// By receipt.
+    waiting: BTreeMap<u64, RequestId>,
     /// Held responses in the order in which they were given.
     held: BTreeMap<u64, RequestId>,
-    queued: usize,
     forwarding: usize,
     held_refusals: usize,
+    held_refusal_bytes: usize,
     sequence: u64,
 }
 
 #[derive(Debug)]
 struct Entry<H> {
+    /// And the place in the order of receipt.
     deadline: (Instant, u64),
     stage: Stage<H>,
 }
@@ -70,11 +73,11 @@ impl<H> Requests<H> {
         Self {
             entries: HashMap::new(),
             by_deadline: BTreeMap::new(),
-            waiting: VecDeque::new(),
+            waiting: BTreeMap::new(),
             held: BTreeMap::new(),
-            queued: 0,
             forwarding: 0,
             held_refusals: 0,
+            held_refusal_bytes: 0,
             sequence: 0,
         }
     }
@@ -92,28 +95,25 @@ impl<H> Requests<H> {
     pub fn enqueue(&mut self, request: ForwardRequest<H>) {
         let id = request.id.clone();
         let deadline = request.deadline;
-        self.insert(id.clone(), deadline, Stage::Queued(Box::new(request)));
-        self.queued += 1;
-        self.waiting.push_back(id);
+        let order = self.insert(id.clone(), deadline, Stage::Queued(Box::new(request)));
+        self.waiting.insert(order, id);
     }
 
     /// Takes the request that has waited longest, which is then at the adapter.
     pub fn dispatch(&mut self) -> Option<ForwardRequest<H>> {
-        while let Some(id) = self.waiting.pop_front() {
-            // one that timed out while it waited is no longer here, or no longer queued
-            let Some(entry) = self.entries.get_mut(&id) else {
-                continue;
-            };
-            match std::mem::replace(&mut entry.stage, Stage::Forwarding) {
-                Stage::Queued(request) => {
-                    self.queued -= 1;
-                    self.forwarding += 1;
-                    return Some(*request);
-                }
-                other @ (Stage::Forwarding | Stage::Held { .. }) => entry.stage = other,
+        let (_, id) = self.waiting.pop_first()?;
+        let entry = self.entries.get_mut(&id)?;
+        match std::mem::replace(&mut entry.stage, Stage::Forwarding) {
+            Stage::Queued(request) => {
+                self.forwarding += 1;
+                Some(*request)
+            }
+            // only what is queued waits
+            other @ (Stage::Forwarding | Stage::Held { .. }) => {
+                entry.stage = other;
+                None
             }
         }
-        None
     }
 
     /// Whether `id` is at the adapter.
@@ -136,16 +136,22 @@ impl<H> Requests<H> {
             _hold: hold,
         };
         let before = std::mem::replace(&mut entry.stage, stage);
+        let receipt = entry.deadline.1;
         self.held.insert(order, id.clone());
-        self.left(&before);
+        self.left(receipt, &before);
     }
 
-    /// Holds the response of a request that never reached the adapter.
+    /// Holds the response of a request that never reached the adapter, if there is room for it.
     pub fn hold_refusal(&mut self, id: RequestId, deadline: Instant, frame: Text) {
+        let bytes = self.held_refusal_bytes.saturating_add(frame.len());
+        if self.held_refusals >= MAX_HELD_REFUSALS || bytes > MAX_HELD_REFUSAL_BYTES {
+            return;
+        }
         self.sequence += 1;
         let order = self.sequence;
         self.held.insert(order, id.clone());
         self.held_refusals += 1;
+        self.held_refusal_bytes = bytes;
         self.insert(
             id,
             deadline,
@@ -162,7 +168,7 @@ impl<H> Requests<H> {
     pub fn remove(&mut self, id: &RequestId) -> Option<bool> {
         let entry = self.entries.remove(id)?;
         self.by_deadline.remove(&entry.deadline);
-        self.left(&entry.stage);
+        self.left(entry.deadline.1, &entry.stage);
         Some(matches!(entry.stage, Stage::Forwarding))
     }
 
@@ -193,15 +199,13 @@ impl<H> Requests<H> {
         })
     }
 
-    /// Forgets everything. Returns the ids that were not answered, in the order of their deadlines.
+    /// Forgets everything. Returns every id and whether it was at the adapter, in the order of their deadlines.
     pub fn clear(&mut self) -> Vec<(RequestId, bool)> {
         let ids: Vec<RequestId> = self.by_deadline.values().cloned().collect();
-        self.waiting.clear();
         ids.into_iter()
             .filter_map(|id| {
-                let held = matches!(self.entries.get(&id)?.stage, Stage::Held { .. });
                 let forwarding = self.remove(&id)?;
-                (!held).then_some((id, forwarding))
+                Some((id, forwarding))
             })
             .collect()
     }
@@ -223,7 +227,7 @@ impl<H> Requests<H> {
     /// Requests that wait for their turn.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.queued
+        self.waiting.len()
     }
 
     /// Requests at the adapter.
@@ -250,20 +254,28 @@ impl<H> Requests<H> {
         self.entries.is_empty()
     }
 
-    fn insert(&mut self, id: RequestId, deadline: Instant, stage: Stage<H>) {
+    /// Returns the place of `id` in the order of receipt.
+    fn insert(&mut self, id: RequestId, deadline: Instant, stage: Stage<H>) -> u64 {
         self.sequence += 1;
-        let deadline = (deadline, self.sequence);
+        let receipt = self.sequence;
+        let deadline = (deadline, receipt);
         self.by_deadline.insert(deadline, id.clone());
         self.entries.insert(id, Entry { deadline, stage });
+        receipt
     }
 
-    fn left(&mut self, stage: &Stage<H>) {
+    fn left(&mut self, receipt: u64, stage: &Stage<H>) {
         match stage {
-            Stage::Queued(_) => self.queued -= 1,
+            Stage::Queued(_) => drop(self.waiting.remove(&receipt)),
             Stage::Forwarding => self.forwarding -= 1,
-            Stage::Held { order, refusal, .. } => {
+            Stage::Held {
+                order, refusal, frame, ..
+            } => {
                 self.held.remove(order);
-                self.held_refusals -= usize::from(*refusal);
+                if *refusal {
+                    self.held_refusals -= 1;
+                    self.held_refusal_bytes -= frame.len();
+                }
             }
         }
     }
@@ -272,5 +284,93 @@ impl<H> Requests<H> {
 impl<H> Default for Requests<H> {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "any instant will do")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    fn enqueue(requests: &mut Requests<()>, id: &str, deadline: Instant) {
+        requests.enqueue(ForwardRequest {
+            id: id.into(),
+            path: "/".into(),
+            headers: http::HeaderMap::new(),
+            body: bytes::Bytes::new(),
+            deadline,
+            hold: None,
+        });
+    }
+
+    fn dispatched(requests: &mut Requests<()>) -> Option<String> {
+        requests.dispatch().map(|request| request.id.as_str().to_owned())
+    }
+
+    #[test]
+    fn requests_are_dispatched_in_the_order_of_receipt_whatever_their_deadlines() {
+        let (mut requests, now) = (Requests::new(), start());
+        enqueue(&mut requests, "a", now + Duration::from_secs(9));
+        enqueue(&mut requests, "b", now);
+        enqueue(&mut requests, "c", now + Duration::from_secs(5));
+        assert_eq!(dispatched(&mut requests).as_deref(), Some("a"));
+        // one that timed out while it waited leaves no gap
+        assert_eq!(
+            requests.expire(now),
+            Some(Expired::Unanswered {
+                id: "b".into(),
+                forwarding: false
+            })
+        );
+        assert_eq!(requests.queued(), 1);
+        assert_eq!(dispatched(&mut requests).as_deref(), Some("c"));
+        assert_eq!(dispatched(&mut requests), None);
+        assert_eq!((requests.queued(), requests.forwarding()), (0, 2));
+    }
+
+    // PROTOCOL §2.5: keeps each response until the server acks it
+    #[test]
+    fn only_a_held_response_can_be_acknowledged() {
+        let (mut requests, now) = (Requests::new(), start());
+        enqueue(&mut requests, "a", now);
+        assert_eq!(requests.acknowledge("a"), None);
+        dispatched(&mut requests);
+        assert_eq!(requests.acknowledge("a"), None);
+        requests.hold_answer(&"a".into(), "frame".into(), None);
+        assert_eq!(requests.find("a"), Some(Known::Held("frame".into())));
+        assert_eq!(requests.acknowledge("a"), Some("a".into()));
+        assert_eq!(requests.find("a"), None);
+        assert!(requests.is_empty() && requests.deadline().is_none());
+    }
+
+    #[test]
+    fn clearing_names_every_request_and_says_which_are_at_the_adapter() {
+        let (mut requests, now) = (Requests::new(), start());
+        for id in ["held", "forwarded", "waiting"] {
+            enqueue(&mut requests, id, now);
+        }
+        dispatched(&mut requests);
+        dispatched(&mut requests);
+        requests.hold_answer(&"held".into(), "frame".into(), None);
+        requests.hold_refusal("refused".into(), now, "frame".into());
+        assert_eq!(
+            requests.clear(),
+            [
+                ("held", false),
+                ("forwarded", true),
+                ("waiting", false),
+                ("refused", false)
+            ]
+            .map(|(id, forwarding)| (RequestId::from(id), forwarding))
+        );
+        assert!(requests.is_empty() && requests.held_frames().next().is_none());
+        assert_eq!((requests.queued(), requests.forwarding()), (0, 0));
+        assert_eq!((requests.held(), requests.held_refusals()), (0, 0));
     }
 }

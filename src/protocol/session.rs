@@ -10,18 +10,21 @@ use std::time::{Duration, Instant};
 
 use super::answered::Answered;
 use super::backoff::Backoff;
-use super::connection::{Connection, Version};
+use super::connection::{Connection, Due, Version};
+use super::frame::Ignored;
 use super::limits::{CLOSE_TIMEOUT, DRAIN_REDIAL};
 use super::requests::{Expired, Requests};
 use super::{Fault, RequestId, Response, Text};
 use crate::config::{Keepalive, ProtocolChoice};
 use crate::status::snapshot::{RelayState, Totals};
 
+mod drain;
 mod events;
 mod inbound;
 #[cfg(test)]
 mod tests;
 
+use drain::Drain;
 pub use events::{Action, DialFailure, Disconnect, Event, Input, StopReason};
 
 /// What the session must know of the configuration.
@@ -81,11 +84,6 @@ enum AfterClose {
     Finish,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Drain {
-    deadline: Instant,
-}
-
 impl<H> Session<H> {
     /// A session that waits for [`Input::ListenerReady`]. `key` hides the hashes of answered ids from relays.
     #[must_use]
@@ -110,7 +108,7 @@ impl<H> Session<H> {
             Input::Dialled => self.on_dialled(now),
             Input::DialFailed(failure) => self.on_dial_failed(now, failure),
             Input::Text { text, hold } => self.on_text(now, &text, hold),
-            Input::NotUtf8 => self.ignore(super::frame::Ignored::NotUtf8),
+            Input::NotUtf8 => self.on_not_utf8(),
             Input::TooLarge => self.on_too_large(now),
             Input::PingWritten => self.on_connection(|connection| connection.on_ping_written(now)),
             Input::Pong(number) => self.on_connection(|connection| connection.on_pong(number)),
@@ -223,6 +221,13 @@ impl<H> Session<H> {
         self.back_off(now, Disconnect::DialFailed(failure), false);
     }
 
+    fn on_not_utf8(&mut self) {
+        if matches!(self.link, Link::Connected(_)) {
+            // PROTOCOL §2.2: frames carry UTF-8 encoded JSON; what is none is ignored
+            self.ignore(Ignored::NotUtf8);
+        }
+    }
+
     fn on_too_large(&mut self, now: Instant) {
         if matches!(self.link, Link::Connected(_)) {
             // PROTOCOL §2.2: a larger frame makes the receiver close the connection with 1009; §2.5: and stop
@@ -292,6 +297,7 @@ impl<H> Session<H> {
 
     fn abandon_requests(&mut self) {
         for (id, forwarding) in self.requests.clear() {
+            // PROTOCOL §2.5: never forward twice, also what was answered and not yet acknowledged
             self.answered.insert(&id);
             if forwarding {
                 self.actions.push_back(Action::Cancel(id));
@@ -326,29 +332,34 @@ impl<H> Session<H> {
             .saturating_add(response.usage.output.unwrap_or(0));
     }
 
-    fn on_drain_asked(&mut self, now: Instant, grace: Duration) {
-        if self.drain.is_some() {
-            return;
-        }
-        self.drain = Some(Drain { deadline: now + grace });
-        let (in_flight, held) = (
-            self.requests.forwarding() + self.requests.queued(),
-            self.requests.held(),
-        );
-        self.actions
-            .push_back(Action::Report(Event::DrainStarted { in_flight, held, grace }));
-        // PROTOCOL §2.6: what is held can still be delivered, so a backoff is cut short
-        if !self.requests.is_empty()
-            && let Link::BackingOff { until } = &mut self.link
-        {
-            *until = (*until).min(now);
+    fn on_reconnect_asked(&mut self) {
+        if self.drain.is_none() {
+            self.wake();
         }
     }
 
-    fn on_reconnect_asked(&mut self) {
-        if self.drain.is_none() && matches!(self.link, Link::Stopped | Link::BackingOff { .. }) {
-            self.backoff.reset();
-            self.dial();
+    /// Starts the schedule again for a person who acted.
+    fn wake(&mut self) {
+        match &mut self.link {
+            Link::Stopped | Link::BackingOff { .. } => {
+                self.backoff.reset();
+                self.dial();
+            }
+            Link::Closing {
+                then: then @ AfterClose::Stop(_),
+                ..
+            } => {
+                self.backoff.reset();
+                *then = AfterClose::Redial;
+            }
+            Link::WaitingForListener
+            | Link::Dialling
+            | Link::Connected(_)
+            | Link::Closing {
+                then: AfterClose::Redial | AfterClose::Finish,
+                ..
+            }
+            | Link::Drained => {}
         }
     }
 
@@ -359,11 +370,18 @@ impl<H> Session<H> {
         }
         match &self.link {
             Link::Connected(_) if redial => self.close(now, 1000, "configuration changed", AfterClose::Redial),
-            Link::Stopped | Link::BackingOff { .. } => {
-                self.backoff.reset();
+            Link::Dialling if redial => {
+                // else the old key's refusal would stop the client although the new one is there
+                self.actions.push_back(Action::Abort);
                 self.dial();
             }
-            Link::WaitingForListener | Link::Dialling | Link::Connected(_) | Link::Closing { .. } | Link::Drained => {}
+            Link::WaitingForListener
+            | Link::Dialling
+            | Link::Connected(_)
+            | Link::Closing { .. }
+            | Link::BackingOff { .. }
+            | Link::Stopped
+            | Link::Drained => self.wake(),
         }
     }
 
@@ -373,11 +391,11 @@ impl<H> Session<H> {
         }
         match &mut self.link {
             Link::Connected(connection) => match connection.on_deadline(now) {
-                super::connection::Due::Nothing => {}
-                super::connection::Due::Ping(number) => self.actions.push_back(Action::Ping(number)),
-                super::connection::Due::NoHello => self.abort(now, Disconnect::NoHello),
+                Due::Nothing => {}
+                Due::Ping(number) => self.actions.push_back(Action::Ping(number)),
+                Due::NoHello => self.abort(now, Disconnect::NoHello),
                 // PROTOCOL §2.4: the connection is stale: close it and reconnect
-                super::connection::Due::NoPong => self.abort(now, Disconnect::NoPong),
+                Due::NoPong => self.abort(now, Disconnect::NoPong),
             },
             Link::Closing { deadline, .. } if *deadline <= now => self.abort(now, Disconnect::NoCloseFrame),
             Link::BackingOff { until } if *until <= now => self.dial(),
@@ -420,53 +438,16 @@ impl<H> Session<H> {
         }
     }
 
-    fn finish_if_drained(&mut self, now: Instant) {
-        let Some(drain) = self.drain else { return };
-        if self.is_finishing() {
-            return;
-        }
-        let over = drain.deadline <= now;
-        if !over && !self.requests.is_empty() && !matches!(self.link, Link::Stopped | Link::WaitingForListener) {
-            return;
-        }
-        self.actions.push_back(Action::Report(Event::DrainEnded {
-            unfinished: self.requests.forwarding() + self.requests.queued(),
-            unacknowledged: self.requests.held(),
-        }));
-        self.abandon_requests();
-        if matches!(self.link, Link::Connected(_)) {
-            // PROTOCOL §2.6: it closes the connection with code 1001 (going away)
-            self.close(now, 1001, "client shutting down", AfterClose::Finish);
-        } else {
-            self.actions.push_back(Action::Abort);
-            self.finish();
-        }
-    }
-
-    fn is_finishing(&self) -> bool {
-        matches!(
-            self.link,
-            Link::Closing {
-                then: AfterClose::Finish,
-                ..
-            } | Link::Drained
-        )
-    }
-
-    fn finish(&mut self) {
-        self.link = Link::Drained;
-        self.actions.push_back(Action::Finish);
-    }
-
     fn dial(&mut self) {
         self.link = Link::Dialling;
         self.actions.push_back(Action::Dial);
     }
 
-    fn close(&mut self, now: Instant, code: u16, reason: &'static str, then: AfterClose) {
+    /// `patience` ends [`CLOSE_TIMEOUT`] before the socket is dropped.
+    fn close(&mut self, patience: Instant, code: u16, reason: &'static str, then: AfterClose) {
         self.actions.push_back(Action::Close { code, reason });
         self.link = Link::Closing {
-            deadline: now + CLOSE_TIMEOUT,
+            deadline: patience + CLOSE_TIMEOUT,
             then,
         };
     }
@@ -519,7 +500,7 @@ impl<H> Session<H> {
         }
     }
 
-    fn ignore(&mut self, why: super::frame::Ignored) {
+    fn ignore(&mut self, why: Ignored) {
         self.totals.ignored_frames += 1;
         self.actions.push_back(Action::Report(Event::FrameIgnored(why)));
     }

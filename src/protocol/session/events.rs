@@ -77,7 +77,7 @@ pub enum Action<H> {
         /// Reason.
         reason: &'static str,
     },
-    /// Drop the socket, or stop dialling.
+    /// Drop the socket, or stop dialling; no input may come from either any more, since the next one may be under way.
     Abort,
     /// Put a request to the adapter, once; answer with [`Input::Forwarded`].
     Forward(ForwardRequest<H>),

@@ -6,7 +6,6 @@ use super::{Action, AfterClose, Event, Link, Session, StopReason};
 use crate::config::ProtocolChoice;
 use crate::protocol::connection::{Hello, Version};
 use crate::protocol::frame::{self, Frame, Ignored, Payload};
-use crate::protocol::limits::MAX_HELD_REFUSALS;
 use crate::protocol::request::{self, Asked};
 use crate::protocol::requests::Known;
 use crate::protocol::{Fault, ForwardRequest, RequestId, Response, Text};
@@ -148,7 +147,7 @@ impl<H> Session<H> {
         self.send(response.frame.clone());
         if self.version == Some(Version::V1) {
             self.answered.insert(&id);
-        } else if self.requests.held_refusals() < MAX_HELD_REFUSALS {
+        } else {
             self.requests.hold_refusal(id, deadline, response.frame);
         }
     }
