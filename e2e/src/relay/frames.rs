@@ -189,3 +189,6 @@ fn string(raw: Option<&RawValue>) -> Option<Cow<'_, str>> {
     }
     Some(Cow::Borrowed(inner))
 }
+
+#[cfg(test)]
+mod tests;

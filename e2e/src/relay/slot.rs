@@ -312,11 +312,8 @@ impl Slot {
             state.link = None;
             self.presence.send_replace(0);
         }
-        if self.options.version == Version::V1 {
-            return;
-        }
         // PROTOCOL §2.6: 1001 means that the client is gone, unless a newer connection replaced this one.
-        if ending == Ending::ByClient(Some(1001)) && newest {
+        if self.options.version == Version::V2 && ending == Ending::ByClient(Some(1001)) && newest {
             state.fail_all(&Failure::Gone);
         }
         for outgoing in unsent {
@@ -480,3 +477,6 @@ impl Drop for Forget<'_> {
         locked(&self.slot.state).pending.remove(self.request_id);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,6 +62,7 @@ pub(super) async fn serve<S>(
         number,
         closing: None,
         closed: None,
+        mute: false,
     };
     let mut rotation = std::pin::pin!(async {
         match rotate {
@@ -108,6 +109,8 @@ struct Wire<'a, S> {
     closing: Option<Instant>,
     /// The client's close frame, once it came, and its code.
     closed: Option<Option<u16>>,
+    /// Whether writing failed.
+    mute: bool,
 }
 
 /// Why a wire stops.
@@ -145,7 +148,8 @@ where
                 },
             };
             match step {
-                Step::CloseSent => self.closing = Some(Instant::now()),
+                // Another round, now with a deadline.
+                Step::CloseSent => {}
                 Step::Came(Message::Close(frame)) => self.closed = Some(frame.map(|frame| frame.code.into())),
                 Step::Came(message) => self.came(message),
                 Step::ReadEnd | Step::Failed(Error::Io(_)) => {
@@ -180,6 +184,8 @@ where
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         match self.poll_write(cx) {
             Poll::Ready(Ok(())) => return Poll::Ready(Step::CloseSent),
+            // What the client said before it went is still worth reading.
+            Poll::Ready(Err(Error::Io(_))) => self.mute = true,
             Poll::Ready(Err(error)) => return Poll::Ready(Step::Failed(error)),
             Poll::Pending => {}
         }
@@ -192,25 +198,26 @@ where
 
     /// Writes what is queued; ready once a close frame was written.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        if self.closing.is_some() {
+        // After the client's close frame nothing may follow; reading on answers it.
+        if self.mute || self.closed.is_some() {
             return Poll::Pending;
         }
-        loop {
+        while self.closing.is_none() {
             if self.queue.is_empty() && self.commands.poll_recv_many(cx, &mut self.batch, BATCH).is_ready() {
                 self.queue.extend(self.batch.drain(..));
             }
             if self.queue.is_empty() {
-                ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
-                return Poll::Pending;
+                break;
             }
-            while !self.queue.is_empty() {
-                ready!(Pin::new(&mut self.socket).poll_ready(cx))?;
-                let Some(outgoing) = self.queue.pop_front() else { break };
-                if self.start_send(outgoing)? {
-                    return Pin::new(&mut self.socket).poll_flush(cx).map(|_| Ok(()));
-                }
+            ready!(Pin::new(&mut self.socket).poll_ready(cx))?;
+            let Some(outgoing) = self.queue.pop_front() else { break };
+            if self.start_send(outgoing)? {
+                self.closing = Some(Instant::now());
+                return Poll::Ready(Ok(()));
             }
         }
+        ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
+        Poll::Pending
     }
 
     /// Hands one frame to the socket. Tells whether it was the last.

@@ -1,0 +1,65 @@
+//! What no client can provoke at will: a connection that ends with frames still unwritten.
+
+use super::*;
+
+fn slot() -> Slot {
+    let options = Arc::new(RelayOptions::new(Version::V2, "key"));
+    Slot::new("default", options, Arc::new(Journal::new(true)))
+}
+
+/// Starts a request and gives its handle once it is pending.
+async fn forward(slot: &Arc<Slot>, id: &'static str) -> tokio::task::JoinHandle<Result<Answer, Failure>> {
+    let (before, asking) = (slot.pending(), Arc::clone(slot));
+    let call = tokio::spawn(async move { asking.forward(id, "{}".into()).await });
+    while slot.pending() == before {
+        tokio::task::yield_now().await;
+    }
+    call
+}
+
+fn drain(attached: &mut Attached) -> impl Iterator<Item = Outgoing> {
+    std::iter::from_fn(|| attached.commands.try_recv().ok())
+}
+
+// PROTOCOL §2.5: what was never sent fails straight away; only what was sent and not acked is sent again.
+#[tokio::test]
+async fn a_request_that_was_never_written_fails_and_a_written_one_stays() {
+    let slot = Arc::new(slot());
+    let mut first = slot.attach(&HeaderMap::new());
+    let written = forward(&slot, "written").await;
+    // The connected frame and the first request go out.
+    assert_eq!(drain(&mut first).count(), 2);
+    let unwritten = forward(&slot, "unwritten").await;
+    slot.detach(
+        first.number,
+        Ending::Broken,
+        std::iter::from_fn(|| first.commands.try_recv().ok()),
+    );
+    assert_eq!(unwritten.await.unwrap(), Err(Failure::NotSent));
+    assert_eq!(slot.pending(), 1);
+
+    let mut second = slot.attach(&HeaderMap::new());
+    let again: Vec<_> = drain(&mut second).collect();
+    assert!(
+        matches!(&again[..], [Outgoing::Text(_), Outgoing::Request(id, _)] if id == "written"),
+        "{again:?}"
+    );
+    written.abort();
+}
+
+// PROTOCOL §2.5: what moved to a newer connection is not lost with the older one's queue.
+#[tokio::test]
+async fn what_an_older_connection_never_wrote_is_not_failed_once_a_newer_one_has_it() {
+    let slot = Arc::new(slot());
+    let mut older = slot.attach(&HeaderMap::new());
+    let call = forward(&slot, "moved").await;
+    let mut newer = slot.attach(&HeaderMap::new());
+    slot.detach(
+        older.number,
+        Ending::ByRelay(None),
+        std::iter::from_fn(|| older.commands.try_recv().ok()),
+    );
+    assert_eq!(slot.pending(), 1);
+    assert!(drain(&mut newer).any(|outgoing| matches!(outgoing, Outgoing::Request(id, _) if id == "moved")));
+    call.abort();
+}
