@@ -49,7 +49,7 @@ pub(super) const REQUEST_TIMEOUT_RANGE: RangeInclusive<Duration> =
 /// `0s` closes at once.
 pub(super) const SHUTDOWN_GRACE_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
 /// A frame must hold at least an error answer; `PROTOCOL §2.2` gives the upper end.
-pub(super) const MAX_FRAME_RANGE: RangeInclusive<u64> = 1024..=16 * 1024 * 1024;
+pub(super) const MAX_FRAME_RANGE: RangeInclusive<u64> = 64 * 1024..=16 * 1024 * 1024;
 /// Each one is a connection to Envoy.
 pub(super) const MAX_IN_FLIGHT_RANGE: RangeInclusive<u64> = 1..=65_536;
 /// Each one is at least an entry in a table.

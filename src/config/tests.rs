@@ -103,8 +103,8 @@ fn everything_can_be_set() {
             "tls": {"ca_file": "/ca.pem", "cert_file": "/c.pem", "key_file": "/k.pem", "server_name": "Relay.Internal"},
             "proxy": {"url": "https://Proxy:8080", "username": "u", "password": {"env": "PROXY_PASSWORD"}},
             "keepalive": {"interval": "0.5s", "timeout": "250ms"},
-            "max_frame_bytes": 1024, "request_timeout": "2m", "shutdown_grace": "0s",
-            "max_in_flight": 1, "max_queued": 1, "max_held_bytes": 1024,
+            "max_frame_bytes": 65536, "request_timeout": "2m", "shutdown_grace": "0s",
+            "max_in_flight": 1, "max_queued": 1, "max_held_bytes": 65536,
             "paths": ["/v1/responses"], "response_headers": ["X-Request-Id", "content-type"],
         }],
         "forward": {
@@ -152,7 +152,7 @@ fn everything_can_be_set() {
         timeout: Duration::from_millis(250),
     };
     assert_eq!(relay.keepalive, keepalive);
-    assert_eq!((relay.max_frame_bytes, relay.max_held_bytes), (1024, 1024));
+    assert_eq!((relay.max_frame_bytes, relay.max_held_bytes), (65536, 65536));
     assert_eq!((relay.max_in_flight, relay.max_queued), (1, 1));
     assert_eq!(
         (relay.request_timeout, relay.shutdown_grace),
@@ -180,13 +180,13 @@ fn everything_can_be_set() {
 
 #[test]
 fn numbers_arrive_as_a_struct_writes_them() {
-    for text in ["16384", "16384.0", "1.6384e4", "\"16384\"", "\"16384.0\""] {
+    for text in ["65536", "65536.0", "6.5536e4", "\"65536\"", "\"65536.0\""] {
         let json = format!(
             r#"{{"relays":[{{"url":"wss://r/connect","api_key":{{"env":"K"}},"max_frame_bytes":{text},"max_in_flight":{text}}}]}}"#
         );
         let config = Config::from_json(json.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e}"));
-        assert_eq!(config.relays[0].max_frame_bytes, 16_384, "{text}");
-        assert_eq!(config.relays[0].max_in_flight, 16_384, "{text}");
+        assert_eq!(config.relays[0].max_frame_bytes, 65_536, "{text}");
+        assert_eq!(config.relays[0].max_in_flight, 65_536, "{text}");
     }
     for (value, choice) in [
         (json!("auto"), ProtocolChoice::Auto),
@@ -302,7 +302,7 @@ fn a_key_written_twice_is_refused() {
 #[test]
 fn mistakes_in_a_relay() {
     let url = "the relay's WebSocket URL, such as wss://relay.example.com/connect";
-    let frame = "a whole number from 1024 to 16777216";
+    let frame = "a whole number from 65536 to 16777216";
     let name = "1 to 64 of A-Z a-z 0-9 . _ -, with at least one letter or digit";
     let paths = "one or both of /v1/chat/completions, /v1/responses";
     let interval = "a duration from 100ms to 1h, such as \"10s\"";

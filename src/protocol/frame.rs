@@ -8,6 +8,7 @@ use serde::de::{IgnoredAny, MapAccess};
 use serde_json::value::RawValue;
 
 use super::connection::Hello;
+use super::limits::MAX_REQUEST_ID;
 use super::{RequestId, Text};
 use crate::json::{self, FromFields, Object};
 
@@ -56,6 +57,8 @@ pub enum Ignored {
     UnknownType,
     /// A known type without the `request_id` string that it needs.
     NoRequestId,
+    /// A `request_id` longer than [`MAX_REQUEST_ID`].
+    RequestIdTooLong,
     /// Not UTF-8.
     NotUtf8,
     /// Before the `connected` frame.
@@ -71,6 +74,7 @@ impl Ignored {
             Self::NotAnObject => "not_an_object",
             Self::UnknownType => "unknown_type",
             Self::NoRequestId => "no_request_id",
+            Self::RequestIdTooLong => "request_id_too_long",
             Self::NotUtf8 => "not_utf8",
             Self::BeforeConnected => "before_connected",
         }
@@ -89,6 +93,7 @@ pub fn decode(text: &str) -> Frame<'_> {
     let kind = fields.kind.and_then(string);
     let id = fields.request_id.and_then(string);
     match (kind.as_deref(), id) {
+        (Some("request" | "ack"), Some(id)) if id.len() > MAX_REQUEST_ID => Frame::Ignored(Ignored::RequestIdTooLong),
         (Some("request"), Some(id)) => Frame::Request {
             id,
             payload: fields.payload,
@@ -268,6 +273,13 @@ mod tests {
                 "{payload}"
             );
         }
+    }
+
+    #[test]
+    fn an_id_that_would_not_fit_an_answer_is_ignored() {
+        let frame = |n: usize| format!(r#"{{"type":"request","request_id":"{}"}}"#, "x".repeat(n));
+        assert!(matches!(decode(&frame(MAX_REQUEST_ID)), Frame::Request { .. }));
+        assert_eq!(ignored(&frame(MAX_REQUEST_ID + 1)), Ignored::RequestIdTooLong);
     }
 
     #[test]

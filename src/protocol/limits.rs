@@ -37,3 +37,7 @@ pub const MAX_HEADER_BYTES: usize = 60 * 1024;
 
 /// Characters of an adapter's text that are quoted in an error message.
 pub const MAX_QUOTED_CHARS: usize = 1024;
+
+/// Bytes of a request id, so that every answer to it, an error at least, fits the smallest `max_frame_bytes` even if each
+/// of its bytes is written as an escape. A frame with a longer one is ignored: it cannot be answered.
+pub const MAX_REQUEST_ID: usize = 8 * 1024;

@@ -116,7 +116,7 @@ fn refusals_beyond_their_number_are_sent_once_and_not_held() {
 #[test]
 fn refusals_beyond_their_bytes_are_sent_once_and_not_held() {
     let mut script = connected_v2();
-    let id = |n: usize| format!("{n}{}", "x".repeat(1024 * 1024));
+    let id = |n: usize| format!("{n}{}", "x".repeat(8 * 1000));
     let fit = MAX_HELD_REFUSAL_BYTES / id(0).len();
     for n in 0..fit + 3 {
         script.text(&refused(&id(n), "/x"));
