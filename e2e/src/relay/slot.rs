@@ -3,7 +3,11 @@
 //! The HTTP side calls [`Slot::forward`]; the connection (`wire`) reports what it heard. State is behind one lock that
 //! is never held across an await. Deliberately absent: sockets and HTTP.
 
-use std::collections::HashMap;
+mod staging;
+mod state;
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,6 +17,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use self::state::{Link, Pending, State};
 use super::frames::{self, Answer, Inbound};
 use super::journal::{Event, Journal};
 use super::options::{Hello, RelayOptions, Version};
@@ -79,36 +84,6 @@ pub(super) struct Attached {
     pub number: u64,
     pub commands: mpsc::UnboundedReceiver<Outgoing>,
     pub cut: Arc<Notify>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    link: Option<Link>,
-    /// Connections so far: numbers them.
-    connections: u64,
-    /// Whether one of them was in this life of the relay.
-    seen: bool,
-    sent: u64,
-    pending: HashMap<String, Pending>,
-    withhold_acks: bool,
-    stopping: bool,
-}
-
-#[derive(Debug)]
-struct Link {
-    number: u64,
-    commands: mpsc::UnboundedSender<Outgoing>,
-    cut: Arc<Notify>,
-}
-
-#[derive(Debug)]
-struct Pending {
-    frame: Utf8Bytes,
-    /// The order of first sending, kept when resending.
-    order: u64,
-    connection: u64,
-    acked: bool,
-    answer: oneshot::Sender<Result<Answer, Failure>>,
 }
 
 impl Slot {
@@ -382,87 +357,12 @@ impl Slot {
 
 type Receipt = oneshot::Receiver<Result<Answer, Failure>>;
 
-/// What tests do to a client.
-impl Slot {
-    /// Drops the socket without a close frame, as a network does.
-    pub fn cut(&self) {
-        if let Some(link) = &locked(&self.state).link {
-            link.cut.notify_one();
-        }
-    }
-
-    /// Closes the current connection with `code` after what is queued; the slot is without a connection at once.
-    pub fn close(&self, code: u16, reason: &'static str) {
-        let mut state = locked(&self.state);
-        state.push(Outgoing::Close(code, reason));
-        if state.link.take().is_some() {
-            self.presence.send_replace(0);
-        }
-    }
-
-    /// Sends `text` as it stands.
-    pub fn send_text(&self, text: impl Into<Utf8Bytes>) {
-        locked(&self.state).push(Outgoing::Text(text.into()));
-    }
-
-    /// Sends a binary frame.
-    pub fn send_binary(&self, bytes: impl Into<Bytes>) {
-        locked(&self.state).push(Outgoing::Binary(bytes.into()));
-    }
-
-    /// Sends a pending request's frame once more on the current connection. Tells whether it was pending.
-    pub fn send_again(&self, request_id: &str) -> bool {
-        let state = locked(&self.state);
-        let frame = state.pending.get(request_id).map(|pending| pending.frame.clone());
-        frame.map(|frame| state.push(Outgoing::Text(frame))).is_some()
-    }
-
-    /// Stops (or starts again) acking responses.
-    pub fn withhold_acks(&self, withhold: bool) {
-        locked(&self.state).withhold_acks = withhold;
-    }
-}
-
 impl Ending {
     /// The client's close code.
     pub(super) fn code(self) -> Option<u16> {
         match self {
             Self::ByClient(code) | Self::ByRelay(code) => code,
             Self::Broken => None,
-        }
-    }
-}
-
-impl State {
-    fn push(&self, outgoing: Outgoing) {
-        // Without a connection there is nobody to tell: an ack is repeated when the response is.
-        if let Some(link) = &self.link {
-            drop(link.commands.send(outgoing));
-        }
-    }
-
-    /// PROTOCOL §2.5: requests neither acked nor answered are sent again after the reconnect.
-    fn resend(&mut self, link: &Link) {
-        let mut again: Vec<_> = self.pending.iter_mut().filter(|(_, pending)| !pending.acked).collect();
-        again.sort_by_key(|(_, pending)| pending.order);
-        for (request_id, pending) in again {
-            pending.connection = link.number;
-            drop(
-                link.commands
-                    .send(Outgoing::Request(request_id.clone(), pending.frame.clone())),
-            );
-        }
-    }
-
-    fn fail(&mut self, request_id: &str, failure: Failure) {
-        if let Some(pending) = self.pending.remove(request_id) {
-            drop(pending.answer.send(Err(failure)));
-        }
-    }
-
-    fn fail_all(&mut self, failure: &Failure) {
-        for (_, pending) in self.pending.drain() {
-            drop(pending.answer.send(Err(failure.clone())));
         }
     }
 }
@@ -477,6 +377,3 @@ impl Drop for Forget<'_> {
         locked(&self.slot.state).pending.remove(self.request_id);
     }
 }
-
-#[cfg(test)]
-mod tests;

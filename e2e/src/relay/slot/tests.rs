@@ -35,7 +35,10 @@ async fn a_request_that_was_never_written_fails_and_a_written_one_stays() {
         Ending::Broken,
         std::iter::from_fn(|| first.commands.try_recv().ok()),
     );
-    assert_eq!(unwritten.await.unwrap(), Err(Failure::NotSent));
+    let told = timeout(Duration::from_secs(10), unwritten)
+        .await
+        .expect("the caller is told at once");
+    assert_eq!(told.unwrap(), Err(Failure::NotSent));
     assert_eq!(slot.pending(), 1);
 
     let mut second = slot.attach(&HeaderMap::new());
@@ -62,4 +65,21 @@ async fn what_an_older_connection_never_wrote_is_not_failed_once_a_newer_one_has
     assert_eq!(slot.pending(), 1);
     assert!(drain(&mut newer).any(|outgoing| matches!(outgoing, Outgoing::Request(id, _) if id == "moved")));
     call.abort();
+}
+
+// PROTOCOL §3.1: a 1001 that crosses our own close frame comes from a connection that was replaced already.
+#[tokio::test]
+async fn a_1001_from_a_replaced_connection_leaves_the_newer_ones_requests_alone() {
+    let slot = Arc::new(slot());
+    let older = slot.attach(&HeaderMap::new());
+    let call = forward(&slot, "asked").await;
+    let newer = slot.attach(&HeaderMap::new());
+    slot.detach(older.number, Ending::ByClient(Some(1001)), std::iter::empty());
+    assert_eq!(slot.pending(), 1);
+    assert!(slot.is_connected());
+    slot.detach(newer.number, Ending::ByClient(Some(1001)), std::iter::empty());
+    let told = timeout(Duration::from_secs(10), call)
+        .await
+        .expect("the caller is told at once");
+    assert_eq!(told.unwrap(), Err(Failure::Gone));
 }
