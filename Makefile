@@ -18,7 +18,7 @@ help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: build envoy ## Build everything, get Envoy and relay one request; with RELAY_URL, TARGET and SPECTRAL_BRIDGE_API_KEY: your own.
+run: module demo envoy ## Build everything, get Envoy and relay one request; with RELAY_URL, TARGET and SPECTRAL_BRIDGE_API_KEY: your own.
 	@if [ -n "$${RELAY_URL:-}$${TARGET:-}" ]; then \
 	  for name in RELAY_URL TARGET SPECTRAL_BRIDGE_API_KEY; do \
 	    [ -n "$${!name:-}" ] || { echo "make run: $$name is not set; your own relay needs RELAY_URL, TARGET and SPECTRAL_BRIDGE_API_KEY" >&2; exit 2; }; \
@@ -32,9 +32,15 @@ run: build envoy ## Build everything, get Envoy and relay one request; with RELA
 test: lint unit e2e ## Run every test: format, clippy, unit, seam, and end to end on real Envoy.
 
 .PHONY: build
-build: tools ## Build the module, the launcher, the demo relay and the demo model.
+build: module demo ## Build the module, the launcher, the demo relay and the demo model.
+
+.PHONY: module
+module: tools ## Build the module and the launcher.
 	$(call say,building $(RELEASE)/libspectral_bridge.so and the launcher)
 	@$(CARGO) build --locked --release --quiet
+
+.PHONY: demo
+demo: tools ## Build the demo relay and the demo model.
 	$(call say,building the demo relay and the demo model)
 	@$(CARGO) build --locked --release --quiet -p e2e --bins
 
@@ -50,7 +56,7 @@ unit: tools ## Run the unit and seam tests.
 	@$(CARGO) test --locked --quiet --workspace --exclude e2e
 
 .PHONY: e2e
-e2e: build envoy python ## Run the tests on real Envoy; ARGS=name selects.
+e2e: module envoy python ## Run the tests on real Envoy; ARGS=name selects.
 	$(call say,running the tests on real Envoy)
 	@$(CARGO) test --locked --quiet -p e2e -- $(ARGS)
 
