@@ -4,6 +4,7 @@ use http::HeaderName;
 
 use super::errors::shown;
 use super::fields::Field;
+use crate::protocol::headers::HOP_BY_HOP;
 
 /// Response headers that are passed on besides `content-type`; repeated and connection-level names are mistakes.
 pub(super) fn read_response_headers(field: &Field<'_>) -> Option<Vec<HeaderName>> {
@@ -60,23 +61,9 @@ fn response_header(item: &Field<'_>) -> Option<HeaderName> {
     Some(name)
 }
 
-/// Connection-level headers (RFC 9110 §7.6.1 and those it names).
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     HOP_BY_HOP.contains(&name.as_str())
 }
-
-const HOP_BY_HOP: [&str; 10] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "trailers",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// Prefixes that only Envoy and this module may write.
 const OURS: [&str; 2] = ["x-envoy-", "x-spectral-bridge-"];

@@ -81,11 +81,13 @@ fn named_by_connection(fields: &serde_json::Map<String, Value>) -> BTreeSet<Stri
 }
 
 fn is_withheld(name: &str) -> bool {
-    WITHHELD.contains(&name) || WITHHELD_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    HOP_BY_HOP.contains(&name)
+        || WITHHELD.contains(&name)
+        || WITHHELD_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-const WITHHELD: &[&str] = &[
-    // hop-by-hop (RFC 9110 §7.6.1)
+/// Connection-level headers (RFC 9110 §7.6.1 and those it names).
+pub const HOP_BY_HOP: &[&str] = &[
     "connection",
     "keep-alive",
     "proxy-authenticate",
@@ -97,6 +99,9 @@ const WITHHELD: &[&str] = &[
     "transfer-encoding",
     "upgrade",
     "http2-settings",
+];
+
+const WITHHELD: &[&str] = &[
     // ours to say on this hop
     "host",
     "content-length",
