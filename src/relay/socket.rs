@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message, protocol};
 
@@ -224,7 +225,10 @@ impl Socket {
 
 fn ended(error: &Error) -> SocketEvent {
     let (code, message) = match error {
-        Error::ConnectionClosed | Error::AlreadyClosed => return SocketEvent::Ended(eof()),
+        // the library's word for an end of stream, the most common of all ends (PROTOCOL §2.6)
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => return SocketEvent::Ended(eof()),
         Error::Io(e) => ("io", format!("the connection to the relay broke: {}", io_reason(e))),
         Error::Utf8(_) => (
             "invalid_utf8",
