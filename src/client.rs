@@ -36,11 +36,7 @@ impl Client {
         let core = Arc::new(Mutex::new(Core::new(&wiring)));
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let (finished, done) = watch::channel(false);
-        runtime.spawn(watch_secrets(
-            Arc::clone(&wiring.secrets),
-            commands.downgrade(),
-            done.clone(),
-        ));
+        runtime.spawn(poll_secrets(commands.downgrade(), done.clone()));
         let driver = {
             let _context = runtime.enter();
             Driver::new(wiring, Arc::clone(&core), inbox)
@@ -172,20 +168,13 @@ async fn supervise(driver: Driver, core: Arc<Mutex<Core>>, finished: watch::Send
     finished.send_replace(true);
 }
 
-/// Reads secret files again now and then: Kubernetes swaps a symlink, which nobody announces.
-async fn watch_secrets(
-    secrets: Arc<HeaderSecrets>,
-    commands: mpsc::WeakSender<Command>,
-    mut done: watch::Receiver<bool>,
-) {
+/// Has secrets read again now and then: Kubernetes swaps a symlink, which nobody announces.
+async fn poll_secrets(commands: mpsc::WeakSender<Command>, mut done: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             _ = done.wait_for(|done| *done) => return,
             () = tokio::time::sleep(SECRETS_POLL) => {}
         }
-        let refreshed = Arc::clone(&secrets);
-        // a read that fails is said by refresh itself
-        let _ = tokio::task::spawn_blocking(move || refreshed.refresh()).await;
         let Some(commands) = commands.upgrade() else { return };
         if commands.send(Command::CheckKey).await.is_err() {
             return;

@@ -45,7 +45,7 @@ pub enum Command {
     },
     /// A person asks for a new attempt.
     Reconnect,
-    /// The key may have changed.
+    /// The key, and the secrets of forwarded headers, may have changed.
     CheckKey,
     /// The configuration changed.
     Reconfigure(Box<Wiring>),
@@ -240,7 +240,10 @@ impl Driver {
         match command {
             Some(Command::Drain { grace }) => Some(Input::DrainAsked { grace }),
             Some(Command::Reconnect) => Some(Input::ReconnectAsked),
-            Some(Command::CheckKey) => self.check_key(),
+            Some(Command::CheckKey) => {
+                self.refresh_secrets();
+                self.check_key()
+            }
             Some(Command::Reconfigure(wiring)) => Some(self.reconfigure(*wiring)),
             // nobody is left who could ask for anything
             None => {
@@ -248,6 +251,12 @@ impl Driver {
                 None
             }
         }
+    }
+
+    fn refresh_secrets(&self) {
+        let secrets = Arc::clone(&self.wiring.secrets);
+        // a read that fails is said by refresh itself
+        drop(tokio::task::spawn_blocking(move || secrets.refresh()));
     }
 
     fn check_key(&mut self) -> Option<Input<Hold>> {
