@@ -308,6 +308,8 @@ impl Driver {
                 self.pending = Pending::Nothing;
             }
             Action::Forward(request) => {
+                // PROTOCOL §2.2: acks a request before forwarding it
+                self.on_socket(Socket::push);
                 let (id, forwarder) = (request.id.clone(), Arc::clone(&self.wiring.forwarder));
                 let task = self.forwards.spawn(async move { forwarder.forward(request).await });
                 self.by_task.insert(task.id(), id.clone());
