@@ -287,7 +287,8 @@ impl Driver {
     fn handle(&mut self, input: Input<Hold>) {
         let core = Arc::clone(&self.core);
         let mut core = core.lock().unwrap_or_else(PoisonError::into_inner);
-        let (now, before) = (Instant::now(), core.session.state());
+        // the timer's clock, so that what it says is due is due
+        let (now, before) = (tokio::time::Instant::now().into_std(), core.session.state());
         core.session.handle(now, input);
         while let Some(action) = core.session.next_action() {
             self.act(action, &mut core, now);
@@ -415,3 +416,6 @@ const LISTENER_POLL_MAX: Duration = Duration::from_millis(500);
 
 /// After this the wait is said in the log.
 const LISTENER_PATIENCE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;
