@@ -19,18 +19,16 @@ use crate::status::snapshot::{self, RelaySnapshot, RelayState};
 #[derive(Debug)]
 pub struct Client {
     relay: Arc<config::Relay>,
+    forward: config::Forward,
     core: Arc<Mutex<Core>>,
     commands: mpsc::Sender<Command>,
     done: watch::Receiver<bool>,
-    /// Of the key when the client was made, if it could be read then.
-    fingerprint: Option<[u8; 32]>,
 }
 
 impl Client {
     /// Starts a client on `runtime`.
     #[must_use]
     pub fn spawn(runtime: &Handle, relay: config::Relay, forward: &config::Forward) -> Self {
-        let fingerprint = fingerprint(&relay.api_key);
         let relay = Arc::new(relay);
         let wiring = wiring(&relay, forward);
         let core = Arc::new(Mutex::new(Core::new(&wiring)));
@@ -44,10 +42,10 @@ impl Client {
         runtime.spawn(supervise(driver, Arc::clone(&core), finished));
         Self {
             relay,
+            forward: forward.clone(),
             core,
             commands,
             done,
-            fingerprint,
         }
     }
 
@@ -55,8 +53,9 @@ impl Client {
     #[must_use]
     pub fn serves(&self, relay: &config::Relay) -> bool {
         let same_key = || {
-            self.relay.api_key == relay.api_key
-                || self.fingerprint.is_some_and(|f| Some(f) == fingerprint(&relay.api_key))
+            let asked = fingerprint(&relay.api_key);
+            let (dialled, next) = (lock(&self.core).dialled_key, fingerprint(&self.relay.api_key));
+            self.relay.api_key == relay.api_key || asked.is_some() && (asked == dialled || asked == next)
         };
         self.relay.url == relay.url && same_key()
     }
@@ -73,9 +72,14 @@ impl Client {
         self.relay.shutdown_grace
     }
 
-    /// Takes over a changed configuration; requests in flight go on.
+    /// Takes over a changed configuration; requests in flight go on. The same one again changes nothing: Envoy may hand
+    /// it over whenever something beside it changes, which is no reason to show a refused key once more.
     pub fn reconfigure(&mut self, relay: config::Relay, forward: &config::Forward) {
+        if *self.relay == relay && self.forward == *forward {
+            return;
+        }
         self.relay = Arc::new(relay);
+        self.forward = forward.clone();
         self.tell(Command::Reconfigure(Box::new(wiring(&self.relay, forward))));
     }
 

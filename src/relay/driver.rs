@@ -62,6 +62,8 @@ pub struct Core {
     pub state_since: Instant,
     /// What requests and answers hold.
     pub budget: Budget,
+    /// Fingerprint of the key shown last.
+    pub dialled_key: Option<[u8; 32]>,
 }
 
 /// One relay's client.
@@ -74,7 +76,6 @@ pub struct Driver {
     forwards: JoinSet<Forwarded>,
     running: HashMap<RequestId, AbortHandle>,
     by_task: HashMap<Id, RequestId>,
-    dialled_key: Arc<Mutex<Option<[u8; 32]>>>,
     finished: bool,
 }
 
@@ -106,6 +107,7 @@ impl Core {
             last_error: None,
             state_since: Instant::now(),
             budget: wiring.budget.clone(),
+            dialled_key: None,
         }
     }
 }
@@ -124,7 +126,6 @@ impl Driver {
             forwards: JoinSet::new(),
             running: HashMap::new(),
             by_task: HashMap::new(),
-            dialled_key: Arc::default(),
             finished: false,
         }
     }
@@ -261,8 +262,7 @@ impl Driver {
 
     fn check_key(&mut self) -> Option<Input<Hold>> {
         let current = Secret::read(&self.wiring.relay.api_key).ok()?.fingerprint();
-        let dialled = *self.dialled_key.lock().unwrap_or_else(PoisonError::into_inner);
-        if dialled == Some(current) {
+        if self.lock().dialled_key == Some(current) {
             return None;
         }
         Some(Input::SettingsChanged {
@@ -338,7 +338,7 @@ impl Driver {
 
     fn dial(&self) -> BoxFuture<Result<RelaySocket, DialFailure>> {
         let relay = Arc::clone(&self.wiring.relay);
-        let dialled_key = Arc::clone(&self.dialled_key);
+        let core = Arc::clone(&self.core);
         Box::pin(async move {
             let source = relay.api_key.clone();
             let read = tokio::task::spawn_blocking(move || Secret::read(&source)).await;
@@ -347,7 +347,7 @@ impl Driver {
                 Ok(Err(e)) => return Err(failure("api_key", format!("the API key cannot be read: {e}"))),
                 Err(_) => return Err(failure("api_key", "the API key cannot be read".into())),
             };
-            *dialled_key.lock().unwrap_or_else(PoisonError::into_inner) = Some(key.fingerprint());
+            core.lock().unwrap_or_else(PoisonError::into_inner).dialled_key = Some(key.fingerprint());
             // PROTOCOL §2.1: the version header; version 1 knows none
             let send_version = relay.protocol != config::ProtocolChoice::V1;
             dial(&relay, &key, send_version).await.map_err(|e| DialFailure {
