@@ -244,7 +244,7 @@ impl Arrival {
     }
 
     /// The client gives this request up.
-    pub(crate) async fn is_given_up(mut self) {
+    pub(crate) async fn given_up(mut self) {
         within(self.answer.closed()).await;
     }
 

@@ -49,10 +49,13 @@ impl ScriptedRelay {
     /// The next connection, its handshake done.
     pub(crate) async fn accept(&self) -> Caller {
         let (tcp, _) = within(self.listener.accept()).await.unwrap();
+        // frames without an answer in between must not wait for each other
+        tcp.set_nodelay(true).unwrap();
         let tcp = tcp.into_std().unwrap();
         let waiting = tcp.try_clone().unwrap();
         let tcp = TcpStream::from_std(tcp).unwrap();
         let (mut authorization, mut version) = (String::new(), None);
+        #[expect(clippy::result_large_err, reason = "the library's own type")]
         let look = |request: &Request, response: Response| {
             let header = |name| request.headers().get(name).map(|v| v.to_str().unwrap().to_owned());
             authorization = header("authorization").unwrap_or_default();

@@ -52,7 +52,7 @@ async fn an_answer_that_never_comes_is_given_up_at_the_grace() {
     let arrival = rig.adapter.arrival().await;
     rig.drain(Duration::from_millis(100)).await;
     assert_eq!(caller.hears_close().await, 1001);
-    arrival.is_given_up().await;
+    arrival.given_up().await;
     rig.ends().await;
 }
 
@@ -131,5 +131,5 @@ async fn a_client_that_nobody_holds_ends() {
     drop(commands);
     assert!(caller.message().await.is_close());
     within(running).await.unwrap();
-    arrival.is_given_up().await;
+    arrival.given_up().await;
 }
