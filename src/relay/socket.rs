@@ -311,3 +311,7 @@ const WRITE_STALL: Duration = Duration::from_secs(40);
 
 /// Longest time for the end of a connection that the relay closed.
 const LINGER: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+#[path = "socket_tests.rs"]
+mod tests;
