@@ -26,13 +26,18 @@ pub struct Client {
 }
 
 impl Client {
-    /// Starts a client on `runtime`.
+    /// Starts a client on `runtime`; with `drained`, one that never dials.
     #[must_use]
-    pub fn spawn(runtime: &Handle, relay: config::Relay, forward: &config::Forward) -> Self {
+    pub fn spawn(runtime: &Handle, relay: config::Relay, forward: &config::Forward, drained: bool) -> Self {
         let relay = Arc::new(relay);
         let wiring = wiring(&relay, forward);
         let core = Arc::new(Mutex::new(Core::new(&wiring)));
         let (commands, inbox) = mpsc::channel(COMMANDS);
+        if drained {
+            let grace = Duration::ZERO;
+            // the channel is empty
+            let _ = commands.try_send(Command::Drain { grace });
+        }
         let (finished, done) = watch::channel(false);
         runtime.spawn(poll_secrets(commands.downgrade(), done.clone()));
         let driver = {

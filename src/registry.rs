@@ -81,11 +81,8 @@ impl Registry {
                 clients.push(*id);
                 continue;
             }
-            let item = Client::spawn(&runtime, relay, &forward);
-            if state.draining {
-                // who drains goes away: nothing new begins
-                item.drain(item.grace());
-            }
+            // who drains goes away: nothing new begins
+            let item = Client::spawn(&runtime, relay, &forward, state.draining);
             state.last_id += 1;
             let id = state.last_id;
             state.clients.insert(id, Leased { leases: 1, item });

@@ -144,6 +144,10 @@ impl Driver {
     }
 
     async fn next(&mut self) -> Happened {
+        // first what was asked for: a client that was told to end does not dial any more
+        if let Ok(command) = self.commands.try_recv() {
+            return Happened::Command(Some(command));
+        }
         let deadline = self.lock().session.deadline();
         let timer = async {
             match deadline {
