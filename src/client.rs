@@ -19,28 +19,27 @@ use crate::status::snapshot::{self, RelaySnapshot, RelayState};
 #[derive(Debug)]
 pub struct Client {
     relay: Arc<config::Relay>,
+    forward: config::Forward,
     core: Arc<Mutex<Core>>,
     commands: mpsc::Sender<Command>,
     done: watch::Receiver<bool>,
-    /// Of the key when the client was made, if it could be read then.
-    fingerprint: Option<[u8; 32]>,
 }
 
 impl Client {
-    /// Starts a client on `runtime`.
+    /// Starts a client on `runtime`; with `drained`, one that never dials.
     #[must_use]
-    pub fn spawn(runtime: &Handle, relay: config::Relay, forward: &config::Forward) -> Self {
-        let fingerprint = fingerprint(&relay.api_key);
+    pub fn spawn(runtime: &Handle, relay: config::Relay, forward: &config::Forward, drained: bool) -> Self {
         let relay = Arc::new(relay);
         let wiring = wiring(&relay, forward);
         let core = Arc::new(Mutex::new(Core::new(&wiring)));
         let (commands, inbox) = mpsc::channel(COMMANDS);
+        if drained {
+            let grace = Duration::ZERO;
+            // the channel is empty
+            let _ = commands.try_send(Command::Drain { grace });
+        }
         let (finished, done) = watch::channel(false);
-        runtime.spawn(watch_secrets(
-            Arc::clone(&wiring.secrets),
-            commands.downgrade(),
-            done.clone(),
-        ));
+        runtime.spawn(poll_secrets(commands.downgrade(), done.clone()));
         let driver = {
             let _context = runtime.enter();
             Driver::new(wiring, Arc::clone(&core), inbox)
@@ -48,10 +47,10 @@ impl Client {
         runtime.spawn(supervise(driver, Arc::clone(&core), finished));
         Self {
             relay,
+            forward: forward.clone(),
             core,
             commands,
             done,
-            fingerprint,
         }
     }
 
@@ -59,8 +58,9 @@ impl Client {
     #[must_use]
     pub fn serves(&self, relay: &config::Relay) -> bool {
         let same_key = || {
-            self.relay.api_key == relay.api_key
-                || self.fingerprint.is_some_and(|f| Some(f) == fingerprint(&relay.api_key))
+            let asked = fingerprint(&relay.api_key);
+            let (dialled, next) = (lock(&self.core).dialled_key, fingerprint(&self.relay.api_key));
+            self.relay.api_key == relay.api_key || asked.is_some() && (asked == dialled || asked == next)
         };
         self.relay.url == relay.url && same_key()
     }
@@ -77,9 +77,14 @@ impl Client {
         self.relay.shutdown_grace
     }
 
-    /// Takes over a changed configuration; requests in flight go on.
+    /// Takes over a changed configuration; requests in flight go on. The same one again changes nothing: Envoy may hand
+    /// it over whenever something beside it changes, which is no reason to show a refused key once more.
     pub fn reconfigure(&mut self, relay: config::Relay, forward: &config::Forward) {
+        if *self.relay == relay && self.forward == *forward {
+            return;
+        }
         self.relay = Arc::new(relay);
+        self.forward = forward.clone();
         self.tell(Command::Reconfigure(Box::new(wiring(&self.relay, forward))));
     }
 
@@ -172,20 +177,13 @@ async fn supervise(driver: Driver, core: Arc<Mutex<Core>>, finished: watch::Send
     finished.send_replace(true);
 }
 
-/// Reads secret files again now and then: Kubernetes swaps a symlink, which nobody announces.
-async fn watch_secrets(
-    secrets: Arc<HeaderSecrets>,
-    commands: mpsc::WeakSender<Command>,
-    mut done: watch::Receiver<bool>,
-) {
+/// Has secrets read again now and then: Kubernetes swaps a symlink, which nobody announces.
+async fn poll_secrets(commands: mpsc::WeakSender<Command>, mut done: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             _ = done.wait_for(|done| *done) => return,
             () = tokio::time::sleep(SECRETS_POLL) => {}
         }
-        let refreshed = Arc::clone(&secrets);
-        // a read that fails is said by refresh itself
-        let _ = tokio::task::spawn_blocking(move || refreshed.refresh()).await;
         let Some(commands) = commands.upgrade() else { return };
         if commands.send(Command::CheckKey).await.is_err() {
             return;

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -31,6 +31,8 @@ struct State {
     servers: HashMap<SocketAddr, Leased<StatusServer>>,
     started: Option<Instant>,
     draining: bool,
+    /// Releases under way: the threads stay until the last is through.
+    releasing: usize,
     last_id: u64,
 }
 
@@ -79,7 +81,8 @@ impl Registry {
                 clients.push(*id);
                 continue;
             }
-            let item = Client::spawn(&runtime, relay, &forward);
+            // who drains goes away: nothing new begins
+            let item = Client::spawn(&runtime, relay, &forward, state.draining);
             state.last_id += 1;
             let id = state.last_id;
             state.clients.insert(id, Leased { leases: 1, item });
@@ -101,7 +104,9 @@ impl Registry {
     /// Drains every client and calls `done` when that is over, which takes at most the longest grace and a moment.
     pub fn drain_then(&self, done: impl FnOnce() + Send + 'static) {
         let drained = self.begin_drain();
-        match self.lock().runtime.as_ref() {
+        // not within the lock: `done` may come back here
+        let runtime = self.lock().handle();
+        match runtime {
             Some(runtime) => drop(runtime.spawn(async move {
                 drained.await;
                 done();
@@ -135,34 +140,32 @@ impl Registry {
     }
 
     fn release(&self, clients: &[u64], server: SocketAddr) {
-        let (ended, servers, runtime) = {
+        let (released, server, runtime) = {
             let mut state = self.lock();
-            let ended: Vec<_> = clients.iter().filter_map(|id| state.release_client(*id)).collect();
+            let released: Vec<_> = clients.iter().filter_map(|id| state.release_client(*id)).collect();
             let server = state.release_server(server);
-            let last = state.clients.is_empty() && state.servers.is_empty();
-            let runtime = if last {
-                state.runtime.take().map(Last::Owned)
-            } else {
-                state.handle().map(Last::Shared)
-            };
-            (ended, server, runtime)
-        };
-        let Some(runtime) = runtime else { return };
-        for client in &ended {
-            client.drain(client.grace().min(RELEASE_GRACE));
-        }
-        runtime.handle().block_on(async {
-            let all = async {
-                for client in &ended {
-                    client.ended().await;
-                }
-            };
-            let _ = tokio::time::timeout(RELEASE_GRACE + AFTER_GRACE, all).await;
-            if let Some(server) = servers {
-                server.stop().await;
+            if state.is_unused() {
+                state.draining = false;
             }
-        });
-        if let Last::Owned(runtime) = runtime {
+            state.releasing += 1;
+            (released, server, state.handle())
+        };
+        if let Some(runtime) = runtime {
+            let (over, is_over) = mpsc::channel::<()>();
+            runtime.spawn(async move {
+                end(released, server).await;
+                drop(over);
+            });
+            // Nothing is sent: it ends when the task does.
+            let _ = is_over.recv();
+        }
+        let last = {
+            let mut state = self.lock();
+            state.releasing -= 1;
+            let last = state.is_unused() && state.releasing == 0;
+            last.then(|| state.runtime.take()).flatten()
+        };
+        if let Some(runtime) = last {
             runtime.shutdown_timeout(JOIN_TIMEOUT);
         }
     }
@@ -186,8 +189,11 @@ impl State {
         let handle = runtime.handle().clone();
         self.runtime = Some(runtime);
         self.started.get_or_insert_with(Instant::now);
-        self.draining = false;
         Ok(handle)
+    }
+
+    fn is_unused(&self) -> bool {
+        self.clients.is_empty() && self.servers.is_empty()
     }
 
     fn handle(&self) -> Option<Handle> {
@@ -213,17 +219,20 @@ impl State {
     }
 }
 
-enum Last {
-    Owned(Runtime),
-    Shared(Handle),
-}
-
-impl Last {
-    fn handle(&self) -> &Handle {
-        match self {
-            Self::Owned(runtime) => runtime.handle(),
-            Self::Shared(handle) => handle,
+/// Ends clients and a server that nobody leases any more.
+async fn end(clients: Vec<Client>, server: Option<StatusServer>) {
+    for client in &clients {
+        client.drain(client.grace().min(RELEASE_GRACE));
+    }
+    let ended = async {
+        for client in &clients {
+            client.ended().await;
         }
+    };
+    // One that was told to drain before has a longer grace: it is given up.
+    let _ = tokio::time::timeout(RELEASE_GRACE + AFTER_GRACE, ended).await;
+    if let Some(server) = server {
+        server.stop().await;
     }
 }
 
@@ -276,3 +285,7 @@ const AFTER_GRACE: Duration = Duration::from_millis(2500);
 const RELEASE_GRACE: Duration = Duration::from_millis(500);
 
 const JOIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;

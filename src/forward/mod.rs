@@ -8,6 +8,8 @@ pub mod budget;
 mod connect;
 mod envoy_reply;
 mod pool;
+#[cfg(test)]
+pub(crate) mod scripted;
 mod secrets;
 #[cfg(test)]
 mod tests;

@@ -45,7 +45,7 @@ pub enum Command {
     },
     /// A person asks for a new attempt.
     Reconnect,
-    /// The key may have changed.
+    /// The key, and the secrets of forwarded headers, may have changed.
     CheckKey,
     /// The configuration changed.
     Reconfigure(Box<Wiring>),
@@ -62,6 +62,8 @@ pub struct Core {
     pub state_since: Instant,
     /// What requests and answers hold.
     pub budget: Budget,
+    /// Fingerprint of the key shown last.
+    pub dialled_key: Option<[u8; 32]>,
 }
 
 /// One relay's client.
@@ -74,7 +76,6 @@ pub struct Driver {
     forwards: JoinSet<Forwarded>,
     running: HashMap<RequestId, AbortHandle>,
     by_task: HashMap<Id, RequestId>,
-    dialled_key: Arc<Mutex<Option<[u8; 32]>>>,
     finished: bool,
 }
 
@@ -106,6 +107,7 @@ impl Core {
             last_error: None,
             state_since: Instant::now(),
             budget: wiring.budget.clone(),
+            dialled_key: None,
         }
     }
 }
@@ -124,7 +126,6 @@ impl Driver {
             forwards: JoinSet::new(),
             running: HashMap::new(),
             by_task: HashMap::new(),
-            dialled_key: Arc::default(),
             finished: false,
         }
     }
@@ -143,6 +144,10 @@ impl Driver {
     }
 
     async fn next(&mut self) -> Happened {
+        // first what was asked for: a client that was told to end does not dial any more
+        if let Ok(command) = self.commands.try_recv() {
+            return Happened::Command(Some(command));
+        }
         let deadline = self.lock().session.deadline();
         let timer = async {
             match deadline {
@@ -240,7 +245,10 @@ impl Driver {
         match command {
             Some(Command::Drain { grace }) => Some(Input::DrainAsked { grace }),
             Some(Command::Reconnect) => Some(Input::ReconnectAsked),
-            Some(Command::CheckKey) => self.check_key(),
+            Some(Command::CheckKey) => {
+                self.refresh_secrets();
+                self.check_key()
+            }
             Some(Command::Reconfigure(wiring)) => Some(self.reconfigure(*wiring)),
             // nobody is left who could ask for anything
             None => {
@@ -250,10 +258,15 @@ impl Driver {
         }
     }
 
+    fn refresh_secrets(&self) {
+        let secrets = Arc::clone(&self.wiring.secrets);
+        // a read that fails is said by refresh itself
+        drop(tokio::task::spawn_blocking(move || secrets.refresh()));
+    }
+
     fn check_key(&mut self) -> Option<Input<Hold>> {
         let current = Secret::read(&self.wiring.relay.api_key).ok()?.fingerprint();
-        let dialled = *self.dialled_key.lock().unwrap_or_else(PoisonError::into_inner);
-        if dialled == Some(current) {
+        if self.lock().dialled_key == Some(current) {
             return None;
         }
         Some(Input::SettingsChanged {
@@ -278,7 +291,8 @@ impl Driver {
     fn handle(&mut self, input: Input<Hold>) {
         let core = Arc::clone(&self.core);
         let mut core = core.lock().unwrap_or_else(PoisonError::into_inner);
-        let (now, before) = (Instant::now(), core.session.state());
+        // the timer's clock, so that what it says is due is due
+        let (now, before) = (tokio::time::Instant::now().into_std(), core.session.state());
         core.session.handle(now, input);
         while let Some(action) = core.session.next_action() {
             self.act(action, &mut core, now);
@@ -299,6 +313,8 @@ impl Driver {
                 self.pending = Pending::Nothing;
             }
             Action::Forward(request) => {
+                // PROTOCOL §2.2: acks a request before forwarding it
+                self.on_socket(Socket::push);
                 let (id, forwarder) = (request.id.clone(), Arc::clone(&self.wiring.forwarder));
                 let task = self.forwards.spawn(async move { forwarder.forward(request).await });
                 self.by_task.insert(task.id(), id.clone());
@@ -326,7 +342,7 @@ impl Driver {
 
     fn dial(&self) -> BoxFuture<Result<RelaySocket, DialFailure>> {
         let relay = Arc::clone(&self.wiring.relay);
-        let dialled_key = Arc::clone(&self.dialled_key);
+        let core = Arc::clone(&self.core);
         Box::pin(async move {
             let source = relay.api_key.clone();
             let read = tokio::task::spawn_blocking(move || Secret::read(&source)).await;
@@ -335,7 +351,7 @@ impl Driver {
                 Ok(Err(e)) => return Err(failure("api_key", format!("the API key cannot be read: {e}"))),
                 Err(_) => return Err(failure("api_key", "the API key cannot be read".into())),
             };
-            *dialled_key.lock().unwrap_or_else(PoisonError::into_inner) = Some(key.fingerprint());
+            core.lock().unwrap_or_else(PoisonError::into_inner).dialled_key = Some(key.fingerprint());
             // PROTOCOL §2.1: the version header; version 1 knows none
             let send_version = relay.protocol != config::ProtocolChoice::V1;
             dial(&relay, &key, send_version).await.map_err(|e| DialFailure {
@@ -404,3 +420,6 @@ const LISTENER_POLL_MAX: Duration = Duration::from_millis(500);
 
 /// After this the wait is said in the log.
 const LISTENER_PATIENCE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,9 @@ mod tls_fault;
 mod tunnel;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod scripted;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use dial::{DIAL_TIMEOUT, RelaySocket, dial};
 pub use driver::{Command, Core, Driver, Wiring};

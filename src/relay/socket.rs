@@ -7,13 +7,14 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message, protocol};
 
@@ -30,6 +31,8 @@ pub(super) struct Socket {
     ping_in_flight: bool,
     /// After a frame above the limit the stream cannot be read as frames any more.
     unreadable: bool,
+    /// What went wrong in [`Socket::push`].
+    failed: Option<Error>,
     stall: Stall,
 }
 
@@ -64,6 +67,7 @@ impl Socket {
             unflushed: 0,
             ping_in_flight: false,
             unreadable: false,
+            failed: None,
             stall,
         }
     }
@@ -86,6 +90,19 @@ impl Socket {
         self.outgoing.push_back(Message::Close(Some(frame)));
     }
 
+    /// Writes what waits, as far as the kernel takes it at once; the rest is [`Socket::event`]'s, which must be polled
+    /// afterwards and tells what went wrong here.
+    pub fn push(&mut self) {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let written = match self.poll_feed(cx) {
+            Poll::Ready(Ok(())) if self.unflushed > 0 => self.ws.poll_flush_unpin(cx),
+            fed => fed,
+        };
+        if let Poll::Ready(Err(e)) = written {
+            self.failed = Some(e);
+        }
+    }
+
     /// Whether more may be read: a relay that does not take our frames is not listened to either, so that what it
     /// makes us say cannot pile up.
     fn may_read(&self) -> bool {
@@ -101,6 +118,9 @@ impl Socket {
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<SocketEvent> {
+        if let Some(e) = self.failed.take() {
+            return Poll::Ready(ended(&e));
+        }
         if let Poll::Ready(Err(e)) = self.poll_feed(cx) {
             return Poll::Ready(ended(&e));
         }
@@ -224,7 +244,10 @@ impl Socket {
 
 fn ended(error: &Error) -> SocketEvent {
     let (code, message) = match error {
-        Error::ConnectionClosed | Error::AlreadyClosed => return SocketEvent::Ended(eof()),
+        // the library's word for an end of stream, the most common of all ends (PROTOCOL §2.6)
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => return SocketEvent::Ended(eof()),
         Error::Io(e) => ("io", format!("the connection to the relay broke: {}", io_reason(e))),
         Error::Utf8(_) => (
             "invalid_utf8",
@@ -288,3 +311,7 @@ const WRITE_STALL: Duration = Duration::from_secs(40);
 
 /// Longest time for the end of a connection that the relay closed.
 const LINGER: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+#[path = "socket_tests.rs"]
+mod tests;

@@ -81,7 +81,7 @@ pub(super) async fn answering(answer: &'static str) -> SocketAddr {
 }
 
 /// A relay at `host:port` with everything at its default.
-pub(super) fn relay(host: &str, port: u16, tls: bool) -> Relay {
+pub(crate) fn relay(host: &str, port: u16, tls: bool) -> Relay {
     Relay {
         name: "default".to_owned(),
         url: RelayUrl {
@@ -110,10 +110,10 @@ pub(super) fn relay(host: &str, port: u16, tls: bool) -> Relay {
 }
 
 /// A directory for one test's files, removed with it.
-pub(super) struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let unique = format!(
             "spectral-bridge-test-{}-{}",
@@ -126,13 +126,13 @@ impl Scratch {
     }
 
     /// Writes a file and says where.
-    pub(super) fn file(&self, name: &str, content: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, content: &str) -> PathBuf {
         let path = self.0.join(name);
         fs::write(&path, content).unwrap();
         path
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }
