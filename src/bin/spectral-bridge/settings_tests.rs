@@ -52,7 +52,7 @@ fn without_options_it_is_the_python_clients_default() {
 fn every_option_reaches_the_module() {
     let roots = TempFile::new("roots.pem", "");
     let line = format!(
-        "--relay-url wss://r:1/connect --ca-file {} --protocol 2 --max-ws-message-bytes 2048 --request-timeout 1.5 \
+        "--relay-url wss://r:1/connect --ca-file {} --protocol 2 --max-ws-message-bytes 131072 --request-timeout 1.5 \
          --shutdown-grace 0 --target-key-env MODEL_KEY --status-port 0",
         roots.0.display()
     );
@@ -60,7 +60,7 @@ fn every_option_reaches_the_module() {
     let relay = &config.relays[0];
     assert_eq!(relay.url.to_string(), "wss://r:1/connect");
     assert_eq!(relay.tls.ca_file.as_deref(), Some(roots.0.as_path()));
-    assert_eq!((relay.protocol, relay.max_frame_bytes), (ProtocolChoice::V2, 2048));
+    assert_eq!((relay.protocol, relay.max_frame_bytes), (ProtocolChoice::V2, 131_072));
     assert_eq!(
         (relay.request_timeout, relay.shutdown_grace),
         (Duration::from_millis(1500), Duration::ZERO)
@@ -103,7 +103,7 @@ fn mistakes_are_told_by_option() {
         "--relay-url (or SPECTRAL_BRIDGE_RELAY_URL): ws:// is not encrypted; use wss://, or use --insecure-relay for \
          development on one host\n       \
          --request-timeout: \"0s\" is out of range; a duration from 100ms to 24h, such as \"10s\"\n       \
-         --max-ws-message-bytes: 1; a whole number from 1024 to 16777216\n       \
+         --max-ws-message-bytes: 1; a whole number from 65536 to 16777216\n       \
          --target-key-env: not a variable name (not shown, it may be a secret); the name of an environment variable: \
          letters, digits and _, not beginning with a digit"
     );
