@@ -118,7 +118,9 @@ impl Client {
             name: self.relay.name.clone(),
             url: self.relay.url.to_string(),
             state: self.state(&core),
-            since_seconds: now.saturating_duration_since(core.state_since).as_secs_f64(),
+            since_seconds: now
+                .saturating_duration_since(core.state_since.max(core.lock.changed_at()))
+                .as_secs_f64(),
             protocol: session.version().map(|version| version.number()),
             attempts: session.attempts(),
             retry_in_seconds: session
@@ -138,6 +140,7 @@ impl Client {
         match core.session.state() {
             RelayState::Drained => RelayState::Drained,
             _ if *self.done.borrow() => RelayState::Stopped,
+            RelayState::Connecting if core.lock.is_waiting() => RelayState::WaitingForLock,
             state => state,
         }
     }
@@ -174,6 +177,7 @@ async fn supervise(driver: Driver, core: Arc<Mutex<Core>>, finished: watch::Send
             at: Instant::now(),
         });
     }
+    lock(&core).lock.end();
     finished.send_replace(true);
 }
 

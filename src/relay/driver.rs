@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
+use super::lock::KeyLock;
 use super::report::{self, LastError};
 use super::socket::{Socket, SocketEvent};
 use super::{RelaySocket, dial};
 use crate::config;
 use crate::forward::{Budget, Forwarded, Forwarder, HeaderSecrets, Hold, accepts};
-use crate::protocol::{Action, DialFailure, Fault, Input, RequestId, Response, Session, Settings};
+use crate::protocol::{Action, DialFailure, Event, Fault, Input, RequestId, Response, Session, Settings};
 use crate::secret::Secret;
 
 /// What a client needs to run, replaced as a whole when the configuration changes.
@@ -64,6 +65,8 @@ pub struct Core {
     pub budget: Budget,
     /// Fingerprint of the key shown last.
     pub dialled_key: Option<[u8; 32]>,
+    /// The right to dial, among the processes of this host.
+    pub lock: KeyLock,
 }
 
 /// One relay's client.
@@ -108,6 +111,7 @@ impl Core {
             state_since: Instant::now(),
             budget: wiring.budget.clone(),
             dialled_key: None,
+            lock: KeyLock::new(),
         }
     }
 }
@@ -304,7 +308,7 @@ impl Driver {
 
     fn act(&mut self, action: Action<Hold>, core: &mut Core, now: Instant) {
         match action {
-            Action::Dial => self.pending = Pending::Dial(self.dial()),
+            Action::Dial => self.pending = Pending::Dial(self.dial(core.lock.clone())),
             Action::Send(text) => self.on_socket(|socket| socket.send(text)),
             Action::Ping(number) => self.on_socket(|socket| socket.ping(number)),
             Action::Close { code, reason } => self.on_socket(|socket| socket.close(code, reason)),
@@ -326,6 +330,10 @@ impl Driver {
                 }
             }
             Action::Report(event) => {
+                if matches!(event, Event::Stopped(_)) {
+                    // another process may have the configuration or the rights that this one lacks
+                    core.lock.release();
+                }
                 if let Some(error) = report::report(&self.wiring.relay.name, &event, now) {
                     core.last_error = Some(error);
                 }
@@ -340,17 +348,11 @@ impl Driver {
         }
     }
 
-    fn dial(&self) -> BoxFuture<Result<RelaySocket, DialFailure>> {
+    fn dial(&self, lock: KeyLock) -> BoxFuture<Result<RelaySocket, DialFailure>> {
         let relay = Arc::clone(&self.wiring.relay);
         let core = Arc::clone(&self.core);
         Box::pin(async move {
-            let source = relay.api_key.clone();
-            let read = tokio::task::spawn_blocking(move || Secret::read(&source)).await;
-            let key = match read {
-                Ok(Ok(key)) => key,
-                Ok(Err(e)) => return Err(failure("api_key", format!("the API key cannot be read: {e}"))),
-                Err(_) => return Err(failure("api_key", "the API key cannot be read".into())),
-            };
+            let key = lock.key(&relay).await.map_err(|e| failure("api_key", e.to_string()))?;
             core.lock().unwrap_or_else(PoisonError::into_inner).dialled_key = Some(key.fingerprint());
             // PROTOCOL §2.1: the version header; version 1 knows none
             let send_version = relay.protocol != config::ProtocolChoice::V1;

@@ -2,13 +2,14 @@
 //!
 //! The driver calls [`dial`] once per attempt and owns the [`RelaySocket`] it gets. Reading order: `dial` (one attempt from
 //! start to end), `connect` (addresses), `proxy` (is there one, pure) and `tunnel` (CONNECT through it), `tls`, `stream`
-//! (what lies under the WebSocket), `error` and `tls_fault`.
+//! (what lies under the WebSocket), `error` and `tls_fault`; `lock` (whether this process may dial at all).
 //! Deliberately absent: retries, backoff, what a refusal means, frames. The protocol core decides those.
 
 mod connect;
 mod dial;
 mod driver;
 mod error;
+mod lock;
 mod proxy;
 mod report;
 mod socket;
@@ -26,6 +27,7 @@ pub use dial::{DIAL_TIMEOUT, RelaySocket, dial};
 pub use driver::{Command, Core, Driver, Wiring};
 
 pub use error::{DialError, Peer, Step};
+pub use lock::KeyLock;
 pub use report::LastError;
 pub use stream::{ByteCounts, RelayStream};
 pub use tls_fault::TlsFault;

@@ -79,6 +79,9 @@ impl RelaySnapshot {
         let what = match self.state {
             RelayState::Connected => return None,
             RelayState::WaitingForListener => "waits for Envoy's local listener to accept connections".to_owned(),
+            RelayState::WaitingForLock => {
+                "waits because another process on this host serves this key; it connects once that one has ended or is drained".to_owned()
+            }
             RelayState::Connecting => "is connecting".to_owned(),
             RelayState::BackingOff => match self.retry_in_seconds {
                 Some(seconds) => format!("is disconnected and tries again in {seconds:.0} s"),
@@ -104,6 +107,8 @@ pub enum RelayState {
     /// Envoy's local listener does not accept connections yet, so the relay is not dialled.
     #[default]
     WaitingForListener,
+    /// Another process on this host serves this key, so the relay is not dialled.
+    WaitingForLock,
     /// Dialling, or waiting for the `connected` frame.
     Connecting,
     /// Requests flow.

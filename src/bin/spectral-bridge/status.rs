@@ -200,6 +200,7 @@ fn describe_relay(relay: &RelaySnapshot) -> String {
 fn state_name(state: RelayState) -> &'static str {
     match state {
         RelayState::WaitingForListener => "waiting for Envoy's listener",
+        RelayState::WaitingForLock => "waiting: another process on this host serves this key",
         RelayState::Connecting => "connecting",
         RelayState::Connected => "connected",
         RelayState::BackingOff => "disconnected, waiting to retry",
