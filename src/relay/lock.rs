@@ -345,7 +345,7 @@ const NAME_LENGTH: usize = 32;
 
 /// A hot restart's parent hands over within moments: the first looks are close together.
 const POLL: Duration = Duration::from_millis(50);
-const POLL_MAX: Duration = Duration::from_millis(500);
+const POLL_MAX: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
 #[path = "lock_tests.rs"]

@@ -40,10 +40,37 @@ impl Envoy {
     /// # Errors
     /// Envoy or the module is not there, or it cannot be started.
     pub fn start_with(config: &Path, admin: SocketAddr, variables: &[(&str, &str)], more: &[&str]) -> Result<Self> {
+        // Several Envoys run side by side in tests: hot restart's shared memory would make them one.
         let mut envoy = envoy_command(config, variables)?;
-        envoy.args(more);
+        envoy.arg("--disable-hot-restart").args(more);
         Ok(Self {
             process: Process::start("envoy", &mut envoy)?,
+            admin,
+        })
+    }
+
+    /// [`Envoy::start_with`] as one of several that hand over to each other, counted from 0; `family` is a file of theirs.
+    ///
+    /// # Errors
+    /// Envoy or the module is not there, it cannot be started, or epoch 0 has not begun.
+    pub fn start_epoch(
+        epoch: u32,
+        family: &Path,
+        config: &Path,
+        admin: SocketAddr,
+        variables: &[(&str, &str)],
+        more: &[&str],
+    ) -> Result<Self> {
+        let mut envoy = envoy_command(config, variables)?;
+        if epoch == 0 {
+            envoy.arg("--use-dynamic-base-id").arg("--base-id-path").arg(family);
+        } else {
+            let base_id = std::fs::read_to_string(family)?;
+            envoy.args(["--base-id", base_id.trim(), "--restart-epoch", &epoch.to_string()]);
+        }
+        envoy.args(more);
+        Ok(Self {
+            process: Process::start(&format!("envoy of epoch {epoch}"), &mut envoy)?,
             admin,
         })
     }
@@ -81,7 +108,13 @@ impl Envoy {
     /// # Errors
     /// The admin interface does not answer.
     pub async fn admin(&self, path: &str) -> Result<http::Reply> {
-        http::get(&format!("http://{}{path}", self.admin)).await
+        http::get(&self.admin_url(path)).await
+    }
+
+    /// `http://127.0.0.1:PORT` and `path` on the admin interface.
+    #[must_use]
+    pub fn admin_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.admin)
     }
 
     /// The value of the counter or gauge `name`; `None` while Envoy does not know it.
@@ -108,6 +141,19 @@ impl Envoy {
         }
     }
 
+    /// How many of its threads have this name.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn threads(&self, name: &str) -> Result<usize> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id()))?;
+        let named = |task: &std::fs::DirEntry| {
+            // one that ended meanwhile has no name any more
+            std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim_end() == name)
+        };
+        Ok(tasks.filter_map(std::result::Result::ok).filter(named).count())
+    }
+
     /// The process: its output, signals, its end.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
@@ -120,7 +166,8 @@ impl Envoy {
 /// Envoy or the module is not there, or it did not end within `deadline`.
 pub async fn validate(config: &Path, variables: &[(&str, &str)], deadline: Duration) -> Result<Validation> {
     let mut envoy = envoy_command(config, variables)?;
-    let mut process = Process::start("envoy --mode validate", envoy.args(["--mode", "validate"]))?;
+    envoy.args(["--disable-hot-restart", "--mode", "validate"]);
+    let mut process = Process::start("envoy --mode validate", &mut envoy)?;
     let status = process.exited(deadline).await?;
     Ok(Validation {
         status,
@@ -131,8 +178,7 @@ pub async fn validate(config: &Path, variables: &[(&str, &str)], deadline: Durat
 fn envoy_command(config: &Path, variables: &[(&str, &str)]) -> Result<Command> {
     let mut envoy = command(envoy_binary()?);
     envoy.arg("--config-path").arg(config);
-    // Several Envoys run side by side in tests: hot restart's shared memory would make them one.
-    envoy.args(["--disable-hot-restart", "--concurrency", "2"]);
+    envoy.args(["--concurrency", "2"]);
     envoy.env("ENVOY_DYNAMIC_MODULES_SEARCH_PATH", library_dir()?);
     envoy.envs(variables.iter().copied());
     Ok(envoy)

@@ -6,6 +6,7 @@
 mod certificates;
 mod envoy;
 pub mod http;
+mod listeners;
 mod places;
 mod process;
 mod scratch;
@@ -22,6 +23,7 @@ use tokio::time::{Instant, sleep};
 
 pub use certificates::Certificates;
 pub use envoy::{Envoy, Validation, validate};
+pub use listeners::Listeners;
 pub use places::{envoy_binary, launcher, library_dir, python, workspace};
 pub use process::{Process, command};
 pub use scratch::Scratch;

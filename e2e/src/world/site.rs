@@ -102,6 +102,25 @@ impl Plan {
         Ok(self)
     }
 
+    /// A plan for a second Envoy on this host: the same relay and key; its own socket and ports.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn beside(&self) -> Result<Self> {
+        let mut other = Self::new(self.shipped)?;
+        let own = (
+            other.relay.port().to_string(),
+            other.certificates.ca.display().to_string(),
+        );
+        other = other.edit(
+            &format!("localhost:{}", own.0),
+            &format!("localhost:{}", self.relay.port()),
+        )?;
+        other = other.edit(&own.1, &self.certificates.ca.display().to_string())?;
+        (other.relay, other.key) = (self.relay, self.key.clone());
+        Ok(other)
+    }
+
     /// A relay server at the place where the configuration looks for it, with TLS and the key.
     ///
     /// # Errors
@@ -139,11 +158,50 @@ impl Plan {
     /// # Errors
     /// It does not become ready.
     pub async fn start(self) -> Result<Site> {
+        self.start_with(&[]).await
+    }
+
+    /// [`Plan::start`] with further command line arguments.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub async fn start_with(self, more: &[&str]) -> Result<Site> {
+        let mut site = self.launch(more)?;
+        site.envoy.ready(DEADLINE).await?;
+        Ok(site)
+    }
+
+    /// Starts Envoy and does not wait.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn launch(self, more: &[&str]) -> Result<Site> {
         let config = self.write()?;
-        let variables = [("SPECTRAL_BRIDGE_API_KEY", self.key.as_str())];
-        let mut envoy = Envoy::start(&config, self.admin, &variables)?;
-        envoy.ready(DEADLINE).await?;
+        let envoy = Envoy::start_with(&config, self.admin, &self.variables(), more)?;
         Ok(Site { envoy, plan: self })
+    }
+
+    /// Starts one of several Envoys that hand over to each other ([`Envoy::start_epoch`]) and waits until it is ready.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub async fn epoch(&self, epoch: u32, more: &[&str]) -> Result<Envoy> {
+        let family = self.scratch.path().join("base-id");
+        let mut envoy = Envoy::start_epoch(epoch, &family, &self.write()?, self.admin, &self.variables(), more)?;
+        envoy.ready(DEADLINE).await?;
+        Ok(envoy)
+    }
+
+    /// A page of the status server.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn status(&self, path: &str) -> Result<Reply> {
+        http::get(&format!("http://{}{path}", self.status)).await
+    }
+
+    fn variables(&self) -> [(&str, &str); 1] {
+        [("SPECTRAL_BRIDGE_API_KEY", self.key.as_str())]
     }
 }
 
@@ -166,7 +224,7 @@ impl Site {
     /// # Errors
     /// It does not answer.
     pub async fn status(&self, path: &str) -> Result<Reply> {
-        http::get(&self.status_url(path)).await
+        self.plan.status(path).await
     }
 
     /// `http://127.0.0.1:PORT` and `path` on the status server.
