@@ -5,12 +5,14 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
+use tokio::time::Instant;
 
 use super::connect::{LocalStream, connect};
 use crate::config::ForwardTo;
@@ -18,7 +20,8 @@ use crate::protocol::Fault;
 
 type Sender = SendRequest<Full<Bytes>>;
 
-/// Idle connections, the one used last on top.
+/// Idle connections, the one used last on top. None is used for longer than [`MAX_AGE`]: when Envoy replaces a listener,
+/// what is in flight on connections to the old one is cut at the end of its drain, however late it began.
 #[derive(Debug)]
 pub(super) struct Pool {
     to: ForwardTo,
@@ -27,15 +30,21 @@ pub(super) struct Pool {
 
 #[derive(Debug)]
 struct Idle {
-    senders: Mutex<Vec<Sender>>,
+    connections: Mutex<Vec<Connection>>,
     max: usize,
+}
+
+#[derive(Debug)]
+struct Connection {
+    sender: Sender,
+    since: Instant,
 }
 
 /// A response whose connection goes back to the pool once the body was read ([`Exchange::finish`]) and is closed
 /// otherwise.
 pub(super) struct Exchange {
     pub response: Response<Incoming>,
-    sender: Sender,
+    connection: Connection,
     idle: Arc<Idle>,
 }
 
@@ -44,7 +53,7 @@ impl Pool {
         Self {
             to,
             idle: Arc::new(Idle {
-                senders: Mutex::default(),
+                connections: Mutex::default(),
                 max: max_idle,
             }),
         }
@@ -53,11 +62,11 @@ impl Pool {
     /// Sends `request` and waits for the response's head.
     pub async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Exchange, Fault> {
         loop {
-            let (mut sender, reused) = match self.idle.take() {
-                Some(sender) => (sender, true),
+            let (mut connection, reused) = match self.idle.take() {
+                Some(connection) => (connection, true),
                 None => (self.connect().await?, false),
             };
-            if sender.ready().await.is_err() {
+            if connection.sender.ready().await.is_err() {
                 if reused {
                     continue;
                 }
@@ -65,11 +74,11 @@ impl Pool {
                     "Envoy's local listener closed the connection at once".into(),
                 ));
             }
-            match sender.try_send_request(request).await {
+            match connection.sender.try_send_request(request).await {
                 Ok(response) => {
                     return Ok(Exchange {
                         response,
-                        sender,
+                        connection,
                         idle: Arc::clone(&self.idle),
                     });
                 }
@@ -87,13 +96,17 @@ impl Pool {
         }
     }
 
-    async fn connect(&self) -> Result<Sender, Fault> {
+    async fn connect(&self) -> Result<Connection, Fault> {
         let stream = connect(&self.to).await.map_err(|e| self.unreachable(&e))?;
         let sender = match stream {
             LocalStream::Unix(io) => handshake(io).await,
             LocalStream::Tcp(io) => handshake(io).await,
         };
-        sender.map_err(|_| Fault::AdapterUnavailable("Envoy's local listener closed the connection at once".into()))
+        let closed = |_| Fault::AdapterUnavailable("Envoy's local listener closed the connection at once".into());
+        Ok(Connection {
+            sender: sender.map_err(closed)?,
+            since: Instant::now(),
+        })
     }
 
     fn unreachable(&self, e: &io::Error) -> Fault {
@@ -106,23 +119,29 @@ impl Pool {
 }
 
 impl Idle {
-    fn take(&self) -> Option<Sender> {
-        let mut senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(sender) = senders.pop() {
-            if !sender.is_closed() {
-                return Some(sender);
+    fn take(&self) -> Option<Connection> {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(connection) = connections.pop() {
+            if connection.is_usable() {
+                return Some(connection);
             }
         }
         None
     }
 }
 
+impl Connection {
+    fn is_usable(&self) -> bool {
+        !self.sender.is_closed() && self.since.elapsed() < MAX_AGE
+    }
+}
+
 impl Exchange {
     /// The body was read to its end: the connection can serve another request.
     pub fn finish(self) {
-        let mut senders = self.idle.senders.lock().unwrap_or_else(PoisonError::into_inner);
-        if senders.len() < self.idle.max && !self.sender.is_closed() {
-            senders.push(self.sender);
+        let mut connections = self.idle.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        if connections.len() < self.idle.max && self.connection.is_usable() {
+            connections.push(self.connection);
         }
     }
 }
@@ -136,3 +155,6 @@ where
     tokio::spawn(connection);
     Ok(sender)
 }
+
+/// A new connection costs a tenth of a millisecond; a listener's drain lasts minutes.
+const MAX_AGE: Duration = Duration::from_secs(2);

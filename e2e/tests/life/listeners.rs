@@ -68,6 +68,30 @@ async fn a_push_beside_the_client_keeps_connection_and_requests() {
 }
 
 #[tokio::test]
+async fn a_request_that_begins_late_in_a_drain_is_not_cut_with_the_old_listener() {
+    let (plan, relay, model) = plan(Shipped::MeshFilter).await;
+    let (site, mut listeners) = delivered(plan, &relay).await;
+    // connections to spare, all to the first listener, of which the last lasts almost to the end of the drain
+    let mut early = Vec::new();
+    for delay in ["200ms", "200ms", "200ms", "2500ms"] {
+        early.push(in_flight(&relay, &model, delay).await);
+    }
+    let text = listeners
+        .edited("stat_prefix: adapter", "stat_prefix: renamed")
+        .unwrap();
+    assert!(push(&mut listeners, &site.envoy, &text).await);
+    for request in early {
+        assert_eq!(request.await.unwrap().status, StatusCode::OK);
+    }
+    let late = in_flight(&relay, &model, "1500ms").await;
+    site.envoy.stat_becomes(DRAINING, 0, DEADLINE).await.unwrap();
+    assert!(!late.is_finished(), "it outlives the old listener");
+    let reply = late.await.unwrap();
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
+    assert_nothing_twice(&model);
+}
+
+#[tokio::test]
 async fn a_changed_configuration_takes_over_without_losing_what_is_in_flight() {
     let (plan, relay, model) = plan(Shipped::MeshFilter).await;
     let (site, mut listeners) = delivered(plan, &relay).await;

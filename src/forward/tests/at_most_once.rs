@@ -41,6 +41,20 @@ async fn requests_one_after_the_other_share_a_connection() {
 }
 
 #[tokio::test]
+async fn a_connection_is_not_used_for_long_so_that_no_request_goes_to_a_listener_replaced_long_ago() {
+    let world = World::new();
+    let mut old = kept_connection(&world).await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(2)).await;
+    tokio::time::resume();
+    let asking = world.ask();
+    let (mut new, _) = world.envoy.asked().await;
+    new.write(ok("{}")).await;
+    assert_eq!(within(asking).await.unwrap().response.status, 200);
+    old.is_closed().await;
+}
+
+#[tokio::test]
 async fn requests_at_the_same_time_do_not_wait_for_each_other() {
     let world = World::new();
     let first = world.ask();
