@@ -1,7 +1,7 @@
 //! A real Envoy with the real module.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -15,6 +15,13 @@ use crate::failed::{Failed, Result};
 pub struct Envoy {
     process: Process,
     admin: SocketAddr,
+    _memory: Option<SharedMemory>,
+}
+
+/// What Envoys that hand over to each other share, and none of them removes. `family` holds its number.
+#[derive(Debug)]
+struct SharedMemory {
+    family: PathBuf,
 }
 
 /// What `--mode validate` said.
@@ -46,6 +53,7 @@ impl Envoy {
         Ok(Self {
             process: Process::start("envoy", &mut envoy)?,
             admin,
+            _memory: None,
         })
     }
 
@@ -72,6 +80,9 @@ impl Envoy {
         Ok(Self {
             process: Process::start(&format!("envoy of epoch {epoch}"), &mut envoy)?,
             admin,
+            _memory: Some(SharedMemory {
+                family: family.to_owned(),
+            }),
         })
     }
 
@@ -157,6 +168,16 @@ impl Envoy {
     /// The process: its output, signals, its end.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
+    }
+}
+
+impl Drop for SharedMemory {
+    fn drop(&mut self) {
+        if let Ok(base_id) = std::fs::read_to_string(&self.family) {
+            // Envoy multiplies the number by ten. The last of a family finds it gone.
+            let name = format!("/dev/shm/envoy_shared_memory_{}0", base_id.trim());
+            drop(std::fs::remove_file(name));
+        }
     }
 }
 
