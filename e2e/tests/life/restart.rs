@@ -167,11 +167,20 @@ async fn of_two_envoys_with_one_key_the_second_waits_until_the_first_is_gone() {
 }
 
 #[tokio::test]
-async fn a_waiting_filter_host_ends_with_its_listener() {
+async fn a_waiting_filter_host_takes_a_new_configuration_and_ends_with_its_listener() {
     let (first, relay, _model) = Site::connected(Shipped::MeshFilter).await.unwrap();
     let mut plan = first.plan.beside().unwrap();
     let mut listeners = Listeners::taken_from(&mut plan).unwrap();
     let second = plan.start_with(&["--drain-time-s", "1"]).await.unwrap();
+    second
+        .relay_status_becomes("/state", "waiting_for_lock".into())
+        .await
+        .unwrap();
+    // one that would need a new connection: the wait begins anew
+    let changed = listeners
+        .edited("# keepalive: { interval: 30s, ", "keepalive: { interval: 20s, ")
+        .unwrap();
+    assert!(listeners.push(&second.envoy, &changed, DEADLINE).await.unwrap());
     second
         .relay_status_becomes("/state", "waiting_for_lock".into())
         .await
