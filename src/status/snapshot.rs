@@ -189,6 +189,13 @@ mod tests {
     fn ready_when_every_relay_is_connected() {
         let two = vec![relay("eu", RelayState::Connected), relay("us", RelayState::Connected)];
         assert!(process(true, two).is_ready());
+        let waiting = process(true, vec![relay("eu", RelayState::WaitingForLock)]);
+        assert_eq!(
+            waiting.why_not_ready(),
+            [
+                "relay eu waits because another process on this host serves this key; it connects once that one has ended or is drained"
+            ]
+        );
         let one_of_two = vec![relay("eu", RelayState::Connected), relay("us", RelayState::Connecting)];
         assert_eq!(process(true, one_of_two).why_not_ready(), ["relay us is connecting"]);
     }
