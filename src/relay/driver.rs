@@ -19,6 +19,7 @@ use crate::config;
 use crate::forward::{Budget, Forwarded, Forwarder, HeaderSecrets, Hold, accepts};
 use crate::protocol::{Action, DialFailure, Fault, Input, RequestId, Response, Session, Settings};
 use crate::secret::Secret;
+use crate::status::snapshot::RelayState;
 
 /// What a client needs to run, replaced as a whole when the configuration changes.
 #[derive(Debug, Clone)]
@@ -143,7 +144,10 @@ impl Driver {
     }
 
     async fn next(&mut self) -> Happened {
-        let deadline = self.lock().session.deadline();
+        let (deadline, stopped) = {
+            let session = &self.lock().session;
+            (session.deadline(), session.state() == RelayState::Stopped)
+        };
         let timer = async {
             match deadline {
                 Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -162,6 +166,8 @@ impl Driver {
             Some(done) = self.forwards.join_next_with_id() => Happened::Forwarded(done),
             happened = self.pending.wait() => happened,
             () = timer => Happened::Deadline,
+            // a stopped relay waits for nothing but a person, who may be rotating the key just now
+            () = tokio::time::sleep(STOPPED_KEY_POLL), if stopped => Happened::Command(Some(Command::CheckKey)),
         }
     }
 
@@ -397,6 +403,9 @@ async fn listener_accepts(to: config::ForwardTo) {
         pause = (pause * 2).min(LISTENER_POLL_MAX);
     }
 }
+
+/// How often the key is looked at while the relay is stopped.
+const STOPPED_KEY_POLL: Duration = Duration::from_secs(1);
 
 /// The listener opens within moments of Envoy's start, so the first polls are close together.
 const LISTENER_POLL: Duration = Duration::from_millis(10);
