@@ -207,7 +207,8 @@ impl fmt::Display for DialError {
                     f,
                     "the {peer} refuses a tunnel to {target} with HTTP {}",
                     Status(*status)
-                )
+                )?;
+                f.write_str(proxy_remedy(*status))
             }
             Self::ProxyAnswer { peer, reason } => {
                 write!(f, "the {peer} does not answer CONNECT as a proxy does: {reason}")
@@ -251,6 +252,16 @@ fn remedy(status: u16) -> &'static str {
         404 | 405 => "; is the path of the relay's URL right?",
         300..=399 => "; redirects are not followed, the relay's URL must be its final one",
         200..=299 | 426 => "; is this a relay, and does everything in between pass WebSockets on?",
+        _ => "",
+    }
+}
+
+fn proxy_remedy(status: u16) -> &'static str {
+    match status {
+        403 | 405 => {
+            "; it must allow CONNECT to this host and port, many allow port 443 only; or name the host in NO_PROXY"
+        }
+        502..=504 => "; the proxy itself cannot reach the relay",
         _ => "",
     }
 }

@@ -4,6 +4,7 @@
 //! output. Deliberately absent: the tests themselves, and any building or installing (the Makefile does that).
 
 mod certificates;
+mod connect_proxy;
 mod envoy;
 pub mod http;
 mod places;
@@ -20,7 +21,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-pub use certificates::Certificates;
+pub use certificates::{Authority, Certificates, Leaf};
+pub use connect_proxy::{ConnectProxy, IdleEnd, ProxyOptions};
 pub use envoy::{Envoy, Validation, validate};
 pub use places::{envoy_binary, launcher, library_dir, python, workspace};
 pub use process::{Process, command};

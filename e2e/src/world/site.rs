@@ -36,9 +36,14 @@ pub struct Plan {
     pub model: SocketAddr,
     /// The key that Envoy finds in its environment.
     pub key: String,
+    /// Further variables of Envoy's environment.
+    pub variables: Vec<(String, String)>,
+    /// Further arguments of Envoy.
+    pub arguments: Vec<String>,
+    /// Whom the configuration trusts, and what the relay shows.
+    pub certificates: Certificates,
     admin: SocketAddr,
     status: SocketAddr,
-    certificates: Certificates,
 }
 
 /// A running Envoy and where to reach it.
@@ -84,9 +89,11 @@ impl Plan {
             relay,
             model,
             key: KEY.to_owned(),
+            variables: Vec::new(),
+            arguments: Vec::new(),
+            certificates,
             admin,
             status,
-            certificates,
         })
     }
 
@@ -140,8 +147,14 @@ impl Plan {
     /// It does not become ready.
     pub async fn start(self) -> Result<Site> {
         let config = self.write()?;
-        let variables = [("SPECTRAL_BRIDGE_API_KEY", self.key.as_str())];
-        let mut envoy = Envoy::start(&config, self.admin, &variables)?;
+        let mut variables = vec![("SPECTRAL_BRIDGE_API_KEY", self.key.as_str())];
+        variables.extend(
+            self.variables
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str())),
+        );
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        let mut envoy = Envoy::start_with(&config, self.admin, &variables, &arguments)?;
         envoy.ready(DEADLINE).await?;
         Ok(Site { envoy, plan: self })
     }
