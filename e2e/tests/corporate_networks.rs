@@ -185,8 +185,7 @@ async fn without_ca_file_the_platforms_roots_are_trusted_and_their_absence_is_to
     let remedies = [
         "no trusted root certificates",
         &nowhere,
-        "SSL_CERT_FILE",
-        "ca-certificates",
+        "remove the environment variable SSL_CERT_FILE",
         "tls.ca_file",
     ];
     is_told(&mut site, "tls_config", &remedies).await;

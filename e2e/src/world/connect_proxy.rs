@@ -32,6 +32,8 @@ pub struct ProxyOptions {
     pub credentials: Option<String>,
     /// Its certificate: clients then speak TLS to it.
     pub tls: Option<TlsFiles>,
+    /// The only port to which it opens tunnels.
+    pub only_port: Option<u16>,
     /// What becomes of a tunnel without traffic, and after how long.
     pub idle: Option<(Duration, IdleEnd)>,
 }
@@ -114,13 +116,16 @@ fn judge(options: &ProxyOptions, request: &Request<Incoming>) -> std::result::Re
     if request.method() != Method::CONNECT {
         return Err(StatusCode::METHOD_NOT_ALLOWED);
     }
-    let Some(credentials) = &options.credentials else {
-        return Ok(());
-    };
-    let wanted = format!("Basic {}", BASE64.encode(credentials.as_bytes()));
-    match request.headers().get(PROXY_AUTHORIZATION) {
-        Some(proof) if proof.as_bytes() == wanted.as_bytes() => Ok(()),
-        Some(_) | None => Err(StatusCode::PROXY_AUTHENTICATION_REQUIRED),
+    if let Some(credentials) = &options.credentials {
+        let wanted = format!("Basic {}", BASE64.encode(credentials.as_bytes()));
+        let proof = request.headers().get(PROXY_AUTHORIZATION);
+        if proof.map(HeaderValue::as_bytes) != Some(wanted.as_bytes()) {
+            return Err(StatusCode::PROXY_AUTHENTICATION_REQUIRED);
+        }
+    }
+    match options.only_port {
+        Some(only) if request.uri().port_u16() != Some(only) => Err(StatusCode::FORBIDDEN),
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -9,6 +9,7 @@ mod envoy;
 pub mod http;
 mod places;
 mod process;
+mod proxy_program;
 mod scratch;
 pub mod site;
 mod template;
@@ -26,6 +27,7 @@ pub use connect_proxy::{ConnectProxy, IdleEnd, ProxyOptions};
 pub use envoy::{Envoy, Validation, validate};
 pub use places::{envoy_binary, launcher, library_dir, python, workspace};
 pub use process::{Process, command};
+pub use proxy_program::{ProxyProgram, RunningProxy};
 pub use scratch::Scratch;
 pub use template::render;
 
