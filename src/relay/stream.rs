@@ -14,6 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::tls;
+
 /// A connection to a relay or to a proxy.
 pub enum RelayStream {
     /// Plain TCP.
@@ -76,6 +78,24 @@ impl CountedTcp {
     }
 }
 
+/// A failed write, told by the alert that the peer sent before it stopped listening, if there is one to read.
+///
+/// A TLS 1.3 server refuses a client's certificate when the client may already be writing: the reset would hide why.
+fn explained<T>(
+    result: Poll<io::Result<T>>,
+    tls: &mut TlsStream<RelayStream>,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<T>> {
+    let Poll::Ready(Err(error)) = result else {
+        return result;
+    };
+    let mut byte = [0];
+    match Pin::new(tls).poll_read(cx, &mut ReadBuf::new(&mut byte)) {
+        Poll::Ready(Err(alert)) if tls::fault(&alert).is_some() => Poll::Ready(Err(alert)),
+        Poll::Ready(_) | Poll::Pending => Poll::Ready(Err(error)),
+    }
+}
+
 impl AsyncRead for RelayStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
@@ -98,7 +118,10 @@ impl AsyncWrite for RelayStream {
                 let result = Pin::new(&mut tcp.tcp).poll_write(cx, buf);
                 tcp.wrote(result)
             }
-            Self::Tls(tls) => Pin::new(tls.as_mut()).poll_write(cx, buf),
+            Self::Tls(tls) => {
+                let result = Pin::new(tls.as_mut()).poll_write(cx, buf);
+                explained(result, tls, cx)
+            }
         }
     }
 
@@ -112,7 +135,10 @@ impl AsyncWrite for RelayStream {
                 let result = Pin::new(&mut tcp.tcp).poll_write_vectored(cx, bufs);
                 tcp.wrote(result)
             }
-            Self::Tls(tls) => Pin::new(tls.as_mut()).poll_write_vectored(cx, bufs),
+            Self::Tls(tls) => {
+                let result = Pin::new(tls.as_mut()).poll_write_vectored(cx, bufs);
+                explained(result, tls, cx)
+            }
         }
     }
 
@@ -126,7 +152,10 @@ impl AsyncWrite for RelayStream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(&mut tcp.tcp).poll_flush(cx),
-            Self::Tls(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
+            Self::Tls(tls) => {
+                let result = Pin::new(tls.as_mut()).poll_flush(cx);
+                explained(result, tls, cx)
+            }
         }
     }
 

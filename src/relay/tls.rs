@@ -196,8 +196,15 @@ fn platform_roots() -> Result<RootCertStore, DialError> {
         return Ok(roots);
     }
     let why = found.errors.first().map(|e| format!(" ({e})")).unwrap_or_default();
+    let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"]
+        .into_iter()
+        .find(|name| std::env::var_os(name).is_some());
+    let remedy = match named {
+        Some(name) => format!("correct or remove the environment variable {name}"),
+        None => "install the package ca-certificates".to_owned(),
+    };
     Err(local(format!(
-        "this machine has no trusted root certificates{why}; install the package ca-certificates, or set tls.ca_file"
+        "this machine has no trusted root certificates{why}; {remedy}, or set tls.ca_file"
     )))
 }
 

@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, date_time_ymd};
 use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::accept_async;
 
 use super::*;
@@ -181,6 +183,29 @@ async fn a_missing_or_unaccepted_client_certificate_is_told() {
         assert_eq!(error.code(), "tls_client_certificate", "{error}");
         assert!(error.to_string().contains("tls.cert_file"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn why_a_client_certificate_was_refused_is_heard_although_the_server_is_gone_before_a_byte_is_written() {
+    let (ca, clients, scratch) = (Ca::new(), Ca::new(), Scratch::new());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let config = ca.good().server(Some(&clients));
+    let server = tokio::spawn(async move {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let refused = TlsAcceptor::from(config).accept(tcp).into_fallible().await;
+        // Its alert is on its way; then a reset, as when a server closes with bytes unread.
+        refused.unwrap_err().1.set_zero_linger().unwrap();
+    });
+    let mut relay = relay("127.0.0.1", address.port(), true);
+    relay.tls.ca_file = Some(scratch.file("ca.pem", &ca.pem));
+    let tcp = TcpStream::connect(address).await.unwrap();
+    let peer = Peer::relay("127.0.0.1", address.port());
+    let tls = TlsClient::for_relay(&relay).unwrap();
+    let mut stream = tls.connect(&peer, RelayStream::tcp(tcp)).await.unwrap();
+    server.await.unwrap();
+    let error = stream.write_all(b"GET / HTTP/1.1\r\n").await.unwrap_err();
+    assert_eq!(fault(&error).unwrap().code(), "tls_client_certificate", "{error}");
 }
 
 #[tokio::test]

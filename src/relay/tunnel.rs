@@ -83,7 +83,8 @@ fn read_status(head: &[u8]) -> Option<(u16, String)> {
 
 fn refusal(proxy: &Peer, target: &str, status: u16, head: String, sent: bool) -> DialError {
     let peer = proxy.clone();
-    if status != 407 {
+    // tinyproxy answers 401 to credentials that it does not accept.
+    if !matches!(status, 407 | 401) {
         return DialError::ProxyRefused {
             peer,
             status,
@@ -94,6 +95,7 @@ fn refusal(proxy: &Peer, target: &str, status: u16, head: String, sent: bool) ->
     let basic = offered.iter().any(|scheme| scheme.eq_ignore_ascii_case("basic"));
     DialError::ProxyAuth {
         peer,
+        status,
         sent,
         offered: if basic { Vec::new() } else { offered },
     }

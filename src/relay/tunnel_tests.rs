@@ -184,6 +184,15 @@ async fn a_scheme_that_is_not_basic_is_named() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_answers_401_means_its_own_credentials_not_the_relays_key() {
+    let answer = "HTTP/1.0 401 Unauthorized\r\nServer: tinyproxy/1.11.1\r\n\r\n";
+    let relay = through(relay("relay.invalid", 443, false), answering(answer).await, false);
+    let error = refused(&relay).await;
+    assert_eq!(error.code(), "proxy_auth");
+    assert!(error.to_string().contains("(HTTP 401)"), "{error}");
+}
+
+#[tokio::test]
 async fn a_proxys_refusal_is_not_the_relays() {
     for (answer, text) in [
         (

@@ -48,6 +48,9 @@ struct Arguments {
     /// PEM private key for --listen.
     #[arg(long, requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// PEM certificates of the authorities of which clients must show a certificate (mTLS).
+    #[arg(long, requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
     /// Say nothing about connections and requests.
     #[arg(long)]
     quiet: bool,
@@ -87,10 +90,11 @@ impl Arguments {
             reconnect_wait: self.reconnect_wait,
             max_frame_bytes: self.max_frame_bytes,
             rotate_after: self.rotate_after,
-            tls: self
-                .tls_cert
-                .zip(self.tls_key)
-                .map(|(cert, key)| TlsFiles { cert, key }),
+            tls: self.tls_cert.zip(self.tls_key).map(|(cert, key)| TlsFiles {
+                cert,
+                key,
+                client_ca: self.tls_client_ca,
+            }),
             journal: false,
             log: !self.quiet,
             ..defaults

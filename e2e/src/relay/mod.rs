@@ -1,7 +1,7 @@
 //! A relay server for tests, the demo and benchmarks, written from PROTOCOL §3.
 //!
 //! Reading order: `options`, `frames` (pure), `slot` (what outlives a connection), `wire` (one WebSocket), `connect`
-//! (its handshake), `http` (callers), `keys`, `journal` (what tests read). [`Relay`] is driven by tests in-process and
+//! (its handshake), `tls`, `http` (callers), `keys`, `journal` (what tests read). [`Relay`] is driven by tests in-process and
 //! by the binary `relay`. Deliberately absent: our client's codec, and authentication of callers (PROTOCOL §3.5): the
 //! internal address is for loopback only.
 
@@ -12,6 +12,7 @@ mod journal;
 mod keys;
 mod options;
 mod slot;
+pub(crate) mod tls;
 mod wire;
 
 use std::io;
@@ -20,9 +21,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyper::service::service_fn;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::TlsAcceptor;
 
 pub use frames::Answer;
 pub use journal::{Entry, Event, Journal};
@@ -90,7 +88,7 @@ impl Relay {
 
     async fn listen(&mut self) -> io::Result<()> {
         let server = self.shared.server();
-        let tls = self.shared.options.tls.as_ref().map(acceptor).transpose()?;
+        let tls = self.shared.options.tls.as_ref().map(tls::acceptor).transpose()?;
         let face = |face: Face| {
             let shared = Arc::clone(&self.shared);
             service_fn(move |request| http::serve(Arc::clone(&shared), face, request))
@@ -199,20 +197,6 @@ impl Drop for Relay {
     fn drop(&mut self) {
         self.shared.server().abort();
     }
-}
-
-fn acceptor(files: &TlsFiles) -> io::Result<TlsAcceptor> {
-    let other =
-        |e: &dyn std::fmt::Display, path: &std::path::Path| io::Error::other(format!("{}: {e}", path.display()));
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&files.cert).and_then(Iterator::collect);
-    let chain = chain.map_err(|e| other(&e, &files.cert))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|e| other(&e, &files.key))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-        .map_err(|e| other(&e, &files.cert))?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 /// How long closing handshakes and last answers may take.

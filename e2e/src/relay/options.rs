@@ -71,6 +71,8 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// Private key.
     pub key: PathBuf,
+    /// Authorities of which clients must show a certificate; `None` asks for none.
+    pub client_ca: Option<PathBuf>,
 }
 
 impl RelayOptions {

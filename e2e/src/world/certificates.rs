@@ -1,8 +1,9 @@
 //! Certificates made for one test.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 
 use super::Scratch;
 use crate::failed::Result;
@@ -15,6 +16,21 @@ pub struct Certificates {
     pub ca: PathBuf,
     /// The server's certificate and key.
     pub server: TlsFiles,
+    /// The authority itself, for more certificates.
+    pub authority: Authority,
+}
+
+/// A certificate authority with a key of its own.
+#[derive(Clone)]
+pub struct Authority(Arc<CertifiedIssuer<'static, KeyPair>>);
+
+/// What a certificate says that an authority signs.
+#[derive(Debug, Clone, Copy)]
+pub struct Leaf<'a> {
+    /// The host names and addresses it is for.
+    pub names: &'a [&'a str],
+    /// Whether its time is over.
+    pub expired: bool,
 }
 
 impl Certificates {
@@ -23,21 +39,69 @@ impl Certificates {
     /// # Errors
     /// They cannot be made or written.
     pub fn make(scratch: &Scratch) -> Result<Self> {
-        let mut authority = CertificateParams::new(Vec::new())?;
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        authority
-            .distinguished_name
-            .push(DnType::CommonName, "spectral-bridge test authority");
-        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
-        let server_key = KeyPair::generate()?;
-        let server = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
-        let server = server.signed_by(&server_key, &authority)?;
+        let authority = Authority::new("spectral-bridge test authority")?;
         Ok(Self {
             ca: scratch.write("ca.pem", authority.pem())?,
-            server: TlsFiles {
-                cert: scratch.write("server.pem", server.pem())?,
-                key: scratch.write("server.key", server_key.serialize_pem())?,
-            },
+            server: authority.issue(scratch, "server", Leaf::good())?,
+            authority,
         })
+    }
+}
+
+impl Authority {
+    /// A new authority of this name.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn new(name: &str) -> Result<Self> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        Ok(Self(Arc::new(CertifiedIssuer::self_signed(
+            params,
+            KeyPair::generate()?,
+        )?)))
+    }
+
+    /// Its own certificate.
+    #[must_use]
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// Signs a certificate, written to `scratch` as `name.pem` and `name.key`, in place of those that are there.
+    ///
+    /// # Errors
+    /// It cannot be made or written.
+    pub fn issue(&self, scratch: &Scratch, name: &str, leaf: Leaf<'_>) -> Result<TlsFiles> {
+        let names: Vec<String> = leaf.names.iter().map(ToString::to_string).collect();
+        let mut params = CertificateParams::new(names)?;
+        if leaf.expired {
+            (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
+        }
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &*self.0)?;
+        Ok(TlsFiles {
+            cert: scratch.write(&format!("{name}.pem"), certificate.pem())?,
+            key: scratch.write(&format!("{name}.key"), key.serialize_pem())?,
+            client_ca: None,
+        })
+    }
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Authority")
+    }
+}
+
+impl Leaf<'static> {
+    /// For `localhost` and `127.0.0.1`, valid.
+    #[must_use]
+    pub fn good() -> Self {
+        Self {
+            names: &["localhost", "127.0.0.1"],
+            expired: false,
+        }
     }
 }

@@ -4,11 +4,13 @@
 //! output. Deliberately absent: the tests themselves, and any building or installing (the Makefile does that).
 
 mod certificates;
+mod connect_proxy;
 mod envoy;
 pub mod http;
 mod listeners;
 mod places;
 mod process;
+mod proxy_program;
 mod scratch;
 pub mod site;
 mod template;
@@ -21,11 +23,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-pub use certificates::Certificates;
+pub use certificates::{Authority, Certificates, Leaf};
+pub use connect_proxy::{ConnectProxy, IdleEnd, ProxyOptions};
 pub use envoy::{Envoy, Validation, validate};
 pub use listeners::Listeners;
 pub use places::{envoy_binary, launcher, library_dir, python, workspace};
 pub use process::{Process, command};
+pub use proxy_program::{ProxyProgram, RunningProxy};
 pub use scratch::Scratch;
 pub use template::render;
 

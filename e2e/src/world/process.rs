@@ -36,16 +36,11 @@ struct Output {
 #[must_use]
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
-    for proxy in [
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "ALL_PROXY",
-        "http_proxy",
-        "https_proxy",
-        "all_proxy",
-    ] {
-        command.env_remove(proxy);
+    for proxy in ["http", "https", "ws", "wss", "all", "no"].map(|scheme| format!("{scheme}_proxy")) {
+        command.env_remove(proxy.to_ascii_uppercase()).env_remove(proxy);
     }
+    // The platform's roots, where a test does not name its own.
+    command.env_remove("SSL_CERT_FILE").env_remove("SSL_CERT_DIR");
     command
         .env_remove("SPECTRAL_BRIDGE_API_KEY")
         .env_remove("SPECTRAL_BRIDGE_RELAY_URL");

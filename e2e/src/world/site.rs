@@ -36,9 +36,14 @@ pub struct Plan {
     pub model: SocketAddr,
     /// The key that Envoy finds in its environment.
     pub key: String,
+    /// Further variables of Envoy's environment.
+    pub variables: Vec<(String, String)>,
+    /// Further arguments of Envoy.
+    pub arguments: Vec<String>,
+    /// Whom the configuration trusts, and what the relay shows.
+    pub certificates: Certificates,
     admin: SocketAddr,
     status: SocketAddr,
-    certificates: Certificates,
 }
 
 /// A running Envoy and where to reach it.
@@ -84,9 +89,11 @@ impl Plan {
             relay,
             model,
             key: KEY.to_owned(),
+            variables: Vec::new(),
+            arguments: Vec::new(),
+            certificates,
             admin,
             status,
-            certificates,
         })
     }
 
@@ -177,7 +184,13 @@ impl Plan {
     /// It cannot be started.
     pub fn launch(self, more: &[&str]) -> Result<Site> {
         let config = self.write()?;
-        let envoy = Envoy::start_with(&config, self.admin, &self.variables(), more)?;
+        let arguments: Vec<&str> = self
+            .arguments
+            .iter()
+            .map(String::as_str)
+            .chain(more.iter().copied())
+            .collect();
+        let envoy = Envoy::start_with(&config, self.admin, &self.variables(), &arguments)?;
         Ok(Site { envoy, plan: self })
     }
 
@@ -200,8 +213,14 @@ impl Plan {
         http::get(&format!("http://{}{path}", self.status)).await
     }
 
-    fn variables(&self) -> [(&str, &str); 1] {
-        [("SPECTRAL_BRIDGE_API_KEY", self.key.as_str())]
+    fn variables(&self) -> Vec<(&str, &str)> {
+        let more = self
+            .variables
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        std::iter::once(("SPECTRAL_BRIDGE_API_KEY", self.key.as_str()))
+            .chain(more)
+            .collect()
     }
 }
 
