@@ -1,0 +1,309 @@
+//! Books of our own, kept by the words of `PROTOCOL §2`, against which every action is checked.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use serde_json::Value;
+
+use super::super::super::{Action, Event, Input, Session, Settings};
+use super::super::harness::Hold;
+use super::client::Heard;
+use super::net::Millis;
+use super::schedule::Schedule;
+use crate::config::ProtocolChoice;
+use crate::protocol::{Text, Version};
+
+/// A request as it was first received.
+struct Receipt {
+    order: u64,
+    until: Millis,
+    socket: Option<usize>,
+    draining: bool,
+}
+
+/// A response that the relay has not acknowledged.
+struct Owed {
+    id: String,
+    frame: Text,
+    /// Whether it occupies a share of the byte budget.
+    share: bool,
+}
+
+/// What a run came by.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Counts {
+    pub(super) connected: u64,
+    pub(super) forwarded: u64,
+    pub(super) duplicates: u64,
+    pub(super) resent: u64,
+    pub(super) replaced: u64,
+    pub(super) timed_out: u64,
+    pub(super) expired: u64,
+    pub(super) refused: u64,
+    pub(super) stopped: u64,
+    pub(super) stale: u64,
+}
+
+pub(super) struct Rules {
+    /// The version of the open connection, between its `connected` frame and its end, and since when.
+    pub(super) open: Option<(Version, Millis)>,
+    received: BTreeMap<String, Receipt>,
+    acked: BTreeSet<String>,
+    forwarded: BTreeSet<String>,
+    last_forwarded: u64,
+    owed: Vec<Owed>,
+    /// What a reconnect must send first, in this order.
+    resends: VecDeque<Text>,
+    refused: Option<String>,
+    /// What the batch must begin with.
+    ack_due: Option<String>,
+    may_ack: bool,
+    /// Responses that the relay acknowledged.
+    pub(super) delivered: BTreeSet<String>,
+    /// Requests and responses whose time was over.
+    pub(super) expired: BTreeSet<String>,
+    pub(super) schedule: Schedule,
+    pub(super) stopped: bool,
+    pub(super) listening: bool,
+    pub(super) drained_by: Option<Millis>,
+    pub(super) counts: Counts,
+}
+
+impl Rules {
+    pub(super) fn new(protocol: ProtocolChoice) -> Self {
+        Self {
+            open: None,
+            received: BTreeMap::new(),
+            acked: BTreeSet::new(),
+            forwarded: BTreeSet::new(),
+            last_forwarded: 0,
+            owed: Vec::new(),
+            resends: VecDeque::new(),
+            refused: None,
+            ack_due: None,
+            may_ack: false,
+            delivered: BTreeSet::new(),
+            expired: BTreeSet::new(),
+            schedule: Schedule::new(protocol),
+            stopped: false,
+            listening: false,
+            drained_by: None,
+            counts: Counts::default(),
+        }
+    }
+
+    pub(super) fn owes(&self, id: &str) -> bool {
+        self.owed.iter().any(|owed| owed.id == id)
+    }
+
+    /// The adapter's answer: held until the relay acks it.
+    pub(super) fn owe(&mut self, id: &str, frame: Text, share: bool) {
+        let id = id.to_owned();
+        self.owed.push(Owed { id, frame, share });
+    }
+
+    /// A text frame is about to be handled.
+    pub(super) fn before(&mut self, now: Millis, socket: Option<usize>, timeout: Millis, heard: &Heard<'_>) {
+        let Some((version, _)) = self.open else { return };
+        match heard {
+            Heard::Request(id) => {
+                // PROTOCOL §2.2: acks every request frame as soon as it receives it; version 1 knows no acks
+                self.ack_due = (version == Version::V2).then(|| (*id).to_owned());
+                let receipt = Receipt {
+                    order: self.received.len() as u64 + 1,
+                    until: now + timeout,
+                    socket,
+                    draining: self.drained_by.is_some(),
+                };
+                if self.received.contains_key(*id) {
+                    self.counts.duplicates += 1;
+                } else {
+                    self.received.insert((*id).to_owned(), receipt);
+                }
+            }
+            Heard::Ack(id) => {
+                if let Some(at) = self.owed.iter().position(|owed| owed.id == *id) {
+                    self.delivered.insert(self.owed.remove(at).id);
+                }
+            }
+            Heard::Other => {}
+        }
+    }
+
+    pub(super) fn begin(&mut self, input: &Input<Hold>) {
+        if matches!(input, Input::Disconnected(_)) {
+            self.open = None;
+        }
+        self.may_ack = self.ack_due.is_some();
+    }
+
+    pub(super) fn check(&mut self, now: Millis, socket: Option<usize>, action: &Action<Hold>) {
+        if let Some(id) = self.ack_due.take() {
+            let Action::Send(text) = action else {
+                panic!("{action:?} before the ack of {id}")
+            };
+            assert_eq!(kind_and_id(text), ("ack".to_owned(), id), "first the ack");
+        }
+        match action {
+            Action::Dial => {
+                (self.open, self.stopped) = (None, false);
+                self.schedule.dialled(now);
+            }
+            Action::Send(text) => self.check_send(now, socket, text),
+            Action::Forward(request) => self.check_forward(request.id.as_str()),
+            Action::Report(event) => self.check_report(now, event),
+            Action::Close { .. } | Action::Abort => self.open = None,
+            Action::Ping(_) => assert!(self.open.is_some(), "a ping on no connection"),
+            Action::Cancel(_) | Action::Finish => {}
+        }
+    }
+
+    fn check_send(&mut self, now: Millis, socket: Option<usize>, text: &Text) {
+        let (version, _) = self
+            .open
+            .expect("nothing is sent before the connected frame or after the close");
+        let (kind, id) = kind_and_id(text);
+        if kind == "ack" {
+            assert_eq!(version, Version::V2, "an ack to a relay of version 1");
+            assert!(
+                std::mem::take(&mut self.may_ack),
+                "an ack of {id} that nobody asked for"
+            );
+            self.acked.insert(id);
+            return;
+        }
+        assert_eq!(kind, "response");
+        let receipt = self.received.get(&id).expect("a response to what was asked");
+        if let Some(next) = self.resends.pop_front() {
+            self.counts.resent += 1;
+            // PROTOCOL §2.5: after every reconnect sends again those not acked yet, here in the order they were given
+            assert_eq!(*text, next, "not the response whose turn it is");
+            return;
+        }
+        if let Some(owed) = self.owed.iter().find(|owed| owed.id == id) {
+            assert_eq!(owed.frame, *text, "another response than before");
+            return;
+        }
+        let refused = self.refused.take_if(|refused| *refused == id).is_some();
+        match version {
+            // PROTOCOL 0.1.2 §2.5: what was in flight at a disconnect is not answered later
+            Version::V1 => assert_eq!(receipt.socket, socket, "{id} came on an earlier connection"),
+            Version::V2 if refused => self.owe(&id, text.clone(), false),
+            Version::V2 => assert!(receipt.until <= now, "{id} is answered again after it was done with"),
+        }
+    }
+
+    fn check_forward(&mut self, id: &str) {
+        let receipt = self.received.get(id).expect("only what was asked is forwarded");
+        // PROTOCOL §2.5: the client must never forward the same request to the adapter twice
+        assert!(self.forwarded.insert(id.to_owned()), "{id} is forwarded twice");
+        // PROTOCOL §2.2: acks every request frame before forwarding it
+        let v1 = !matches!(self.open, Some((Version::V2, _)) | None);
+        assert!(v1 || self.acked.contains(id), "{id} is forwarded before its ack");
+        assert!(receipt.order > self.last_forwarded, "{id} overtook another");
+        // PROTOCOL §2.6: a request frame received from now on does not reach the adapter
+        assert!(!receipt.draining, "{id} came while draining");
+        self.last_forwarded = receipt.order;
+        self.counts.forwarded += 1;
+    }
+
+    fn check_report(&mut self, now: Millis, event: &Event) {
+        match event {
+            Event::Connected(version) => {
+                self.counts.connected += 1;
+                self.open = Some((*version, now));
+                self.schedule.connected(now, *version);
+                if *version == Version::V1 {
+                    self.owed.clear();
+                }
+                self.resends = self.owed.iter().map(|owed| owed.frame.clone()).collect();
+            }
+            Event::Disconnected { why, retry_in } => {
+                self.open = None;
+                let replaced = why.close_code() == Some(1000);
+                self.counts.replaced += u64::from(replaced);
+                self.counts.stale += u64::from(why.code() == "no_pong");
+                self.schedule
+                    .disconnected(now, replaced, retry_in.as_millis() as Millis);
+            }
+            Event::Stopped(_) => {
+                (self.open, self.stopped) = (None, true);
+                self.counts.stopped += 1;
+            }
+            Event::Refused { id, .. } => {
+                self.counts.refused += 1;
+                self.refused = Some(id.as_str().to_owned());
+            }
+            Event::TimedOut { id } => {
+                self.counts.timed_out += 1;
+                self.check_expired(now, id.as_str());
+            }
+            Event::ResponseExpired { id } => {
+                self.counts.expired += 1;
+                self.check_expired(now, id.as_str());
+                let at = self.owed.iter().position(|owed| owed.id == id.as_str());
+                drop(self.owed.remove(at.expect("only what is held expires")));
+            }
+            Event::FrameIgnored(_) | Event::DrainStarted { .. } => {}
+            Event::DrainEnded {
+                unfinished,
+                unacknowledged,
+            } => self.check_drained(now, *unfinished, *unacknowledged),
+        }
+    }
+
+    /// PROTOCOL §2.5: a response may be dropped once the relay's timeout for it has passed.
+    fn check_expired(&mut self, now: Millis, id: &str) {
+        let until = self.received[id].until;
+        assert!(now >= until, "{id} is dropped {} ms early", until - now);
+        assert!(self.expired.insert(id.to_owned()), "{id} expires twice");
+    }
+
+    /// PROTOCOL §2.6: what is in flight is finished and acked, up to the grace.
+    fn check_drained(&mut self, now: Millis, unfinished: usize, unacknowledged: usize) {
+        let by = self.drained_by.expect("a drain that was asked for");
+        let hopeless = self.stopped || !self.listening;
+        assert!(
+            now >= by || hopeless || (unfinished, unacknowledged) == (0, 0),
+            "the drain ends {} ms early",
+            by - now
+        );
+        assert_eq!(unacknowledged, self.owed.len());
+        self.owed.clear();
+    }
+
+    /// After everything that one input came to.
+    pub(super) fn end(
+        &mut self,
+        now: Millis,
+        session: &Session<Hold>,
+        settings: &Settings,
+        at_adapter: usize,
+        holds: usize,
+    ) {
+        assert_eq!(self.ack_due, None, "a request was not acked");
+        assert!(self.resends.is_empty(), "held and not sent again: {:?}", self.resends);
+        let requests = session.requests();
+        assert_eq!(requests.held(), self.owed.len(), "responses held at {now} ms");
+        assert_eq!(requests.forwarding(), at_adapter, "requests at the adapter at {now} ms");
+        assert!(at_adapter <= settings.max_in_flight, "{at_adapter} at the adapter");
+        assert!(requests.queued() <= settings.max_queued, "{} queued", requests.queued());
+        let room = at_adapter < settings.max_in_flight;
+        assert!(
+            requests.queued() == 0 || !room,
+            "a request waits although the adapter has room"
+        );
+        let shares = self.owed.iter().filter(|owed| owed.share).count();
+        assert_eq!(
+            holds,
+            at_adapter + requests.queued() + shares,
+            "shares of the byte budget"
+        );
+    }
+}
+
+/// Read as any JSON reader would, not by our own codec.
+fn kind_and_id(text: &Text) -> (String, String) {
+    let frame: Value = serde_json::from_str(text).expect("JSON");
+    let field = |name: &str| frame[name].as_str().expect("a string").to_owned();
+    (field("type"), field("request_id"))
+}
