@@ -450,6 +450,7 @@ impl<H> Session<H> {
             deadline: patience + CLOSE_TIMEOUT,
             then,
         };
+        self.forget_if_version_1();
     }
 
     /// Drops the socket without waiting for the relay, then goes on as after any disconnect.
