@@ -203,7 +203,8 @@ impl Client {
             return;
         }
         if self.session.version() == Some(Version::V2) {
-            self.rules.owe(id.as_str(), response.frame.clone(), hold.is_some());
+            self.rules
+                .owe(net.now, id.as_str(), response.frame.clone(), hold.is_some());
         }
         self.handle(net, Input::Forwarded { id, response, hold });
     }

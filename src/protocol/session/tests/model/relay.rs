@@ -258,8 +258,6 @@ impl Relay {
             let told = net.random.chance(80).then(|| net.random.between(0, 500));
             net.leave(socket, Side::Relay, told);
         }
-        self.open.clear();
-        self.closing.clear();
         self.end(Outcome::Died);
     }
 
@@ -268,6 +266,9 @@ impl Relay {
         for id in pending.into_keys().chain(away) {
             self.give(&id, outcome);
         }
+        // the next process knows nothing of this one's sockets
+        self.open.clear();
+        self.closing.clear();
         (self.up, self.current, self.seen) = (false, None, false);
         self.life += 1;
     }

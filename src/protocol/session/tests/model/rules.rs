@@ -16,6 +16,7 @@ use crate::protocol::{Text, Version};
 struct Receipt {
     order: u64,
     until: Millis,
+    version: Version,
     socket: Option<usize>,
     draining: bool,
 }
@@ -23,6 +24,7 @@ struct Receipt {
 /// A response that the relay has not acknowledged.
 struct Owed {
     id: String,
+    since: Millis,
     frame: Text,
     /// Whether it occupies a share of the byte budget.
     share: bool,
@@ -91,14 +93,20 @@ impl Rules {
         }
     }
 
-    pub(super) fn owes(&self, id: &str) -> bool {
-        self.owed.iter().any(|owed| owed.id == id)
+    /// Since when the response to `id` waits for its ack.
+    pub(super) fn owes_since(&self, id: &str) -> Option<Millis> {
+        self.owed.iter().find(|owed| owed.id == id).map(|owed| owed.since)
     }
 
     /// The adapter's answer: held until the relay acks it.
-    pub(super) fn owe(&mut self, id: &str, frame: Text, share: bool) {
+    pub(super) fn owe(&mut self, since: Millis, id: &str, frame: Text, share: bool) {
         let id = id.to_owned();
-        self.owed.push(Owed { id, frame, share });
+        self.owed.push(Owed {
+            id,
+            since,
+            frame,
+            share,
+        });
     }
 
     /// A text frame is about to be handled.
@@ -111,6 +119,7 @@ impl Rules {
                 let receipt = Receipt {
                     order: self.received.len() as u64 + 1,
                     until: now + timeout,
+                    version,
                     socket,
                     draining: self.drained_by.is_some(),
                 };
@@ -149,7 +158,7 @@ impl Rules {
                 self.schedule.dialled(now);
             }
             Action::Send(text) => self.check_send(now, socket, text),
-            Action::Forward(request) => self.check_forward(request.id.as_str()),
+            Action::Forward(request) => self.check_forward(socket, request.id.as_str()),
             Action::Report(event) => self.check_report(now, event),
             Action::Close { .. } | Action::Abort => self.open = None,
             Action::Ping(_) => assert!(self.open.is_some(), "a ping on no connection"),
@@ -187,18 +196,24 @@ impl Rules {
         match version {
             // PROTOCOL 0.1.2 §2.5: what was in flight at a disconnect is not answered later
             Version::V1 => assert_eq!(receipt.socket, socket, "{id} came on an earlier connection"),
-            Version::V2 if refused => self.owe(&id, text.clone(), false),
+            Version::V2 if refused => self.owe(now, &id, text.clone(), false),
             Version::V2 => assert!(receipt.until <= now, "{id} is answered again after it was done with"),
         }
     }
 
-    fn check_forward(&mut self, id: &str) {
+    fn check_forward(&mut self, socket: Option<usize>, id: &str) {
         let receipt = self.received.get(id).expect("only what was asked is forwarded");
         // PROTOCOL §2.5: the client must never forward the same request to the adapter twice
         assert!(self.forwarded.insert(id.to_owned()), "{id} is forwarded twice");
-        // PROTOCOL §2.2: acks every request frame before forwarding it
-        let v1 = !matches!(self.open, Some((Version::V2, _)) | None);
-        assert!(v1 || self.acked.contains(id), "{id} is forwarded before its ack");
+        match receipt.version {
+            // PROTOCOL 0.1.2 §2.5: requests in flight at a disconnect are the relay's to time out
+            Version::V1 => {
+                let served = self.open.is_some() && receipt.socket == socket;
+                assert!(served, "{id} is forwarded although its answer can go nowhere");
+            }
+            // PROTOCOL §2.2: acks every request frame before forwarding it
+            Version::V2 => assert!(self.acked.contains(id), "{id} is forwarded before its ack"),
+        }
         assert!(receipt.order > self.last_forwarded, "{id} overtook another");
         // PROTOCOL §2.6: a request frame received from now on does not reach the adapter
         assert!(!receipt.draining, "{id} came while draining");
