@@ -290,6 +290,7 @@ impl Driver {
 
     fn act(&mut self, action: Action<Hold>, core: &mut Core, now: Instant) {
         match action {
+            // PROTOCOL §2: initiated outbound by the client
             Action::Dial => self.pending = Pending::Dial(self.dial()),
             Action::Send(text) => self.on_socket(|socket| socket.send(text)),
             Action::Ping(number) => self.on_socket(|socket| socket.ping(number)),
@@ -329,6 +330,7 @@ impl Driver {
         let dialled_key = Arc::clone(&self.dialled_key);
         Box::pin(async move {
             let source = relay.api_key.clone();
+            // PROTOCOL §2.5: on reconnect, the same API key, as its source has it now
             let read = tokio::task::spawn_blocking(move || Secret::read(&source)).await;
             let key = match read {
                 Ok(Ok(key)) => key,

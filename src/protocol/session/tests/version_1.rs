@@ -24,6 +24,7 @@ fn nothing_is_kept_for_a_version_1_relay() {
 }
 
 // PROTOCOL 0.1.2 §2.5: requests in flight at a disconnect are the relay's to time out
+// PROTOCOL 0.1.2 §2, §2.5: a persistent connection: reconnects on any disconnect
 #[test]
 fn a_lost_connection_gives_up_what_is_at_the_adapter_and_what_waits() {
     let mut script = connected_v1();

@@ -1,4 +1,4 @@
-//! A simple reference relay, written from `PROTOCOL §3` and `PROTOCOL 0.1.2 §3`: one key, callers, connections.
+//! A simple reference relay, written from `PROTOCOL §3` and `PROTOCOL 0.1.2 §3.1`: one key, callers, connections.
 //!
 //! Reads and writes frames as JSON values, not by our codec.
 
@@ -334,5 +334,5 @@ fn answered(id: &str, payload: &Value) -> u16 {
         .expect("a status")
 }
 
-/// PROTOCOL §3.1: the reference waits up to 10 seconds.
+/// `PROTOCOL §3.1`: wait briefly; the reference waits up to 10 seconds.
 const RECONNECT_WAIT: Millis = 10_000;

@@ -215,7 +215,7 @@ impl Rules {
             Version::V2 => assert!(self.acked.contains(id), "{id} is forwarded before its ack"),
         }
         assert!(receipt.order > self.last_forwarded, "{id} overtook another");
-        // PROTOCOL §2.6: a request frame received from now on does not reach the adapter
+        // PROTOCOL §2.6: a request frame received from now on is answered at once, without reaching the adapter
         assert!(!receipt.draining, "{id} came while draining");
         self.last_forwarded = receipt.order;
         self.counts.forwarded += 1;
@@ -266,14 +266,14 @@ impl Rules {
         }
     }
 
-    /// PROTOCOL §2.5: a response may be dropped once the relay's timeout for it has passed.
+    /// `PROTOCOL §2.5`: a response may be dropped once the relay's timeout for it has passed.
     fn check_expired(&mut self, now: Millis, id: &str) {
         let until = self.received[id].until;
         assert!(now >= until, "{id} is dropped {} ms early", until - now);
         assert!(self.expired.insert(id.to_owned()), "{id} expires twice");
     }
 
-    /// PROTOCOL §2.6: what is in flight is finished and acked, up to the grace.
+    /// `PROTOCOL §2.6`: lets the requests in flight finish, up to a grace period, waiting for the acks.
     fn check_drained(&mut self, now: Millis, unfinished: usize, unacknowledged: usize) {
         let by = self.drained_by.expect("a drain that was asked for");
         let hopeless = self.stopped || !self.listening;
