@@ -171,6 +171,20 @@ impl Client {
         if !self.adapter.contains_key(id) {
             return;
         }
+        let response = self.answer(net, id);
+        let hold = self.share(net);
+        self.forwarded(net, RequestId::from(id), response, hold);
+    }
+
+    /// An answer that was on its way when the request was cancelled: nobody wants it any more.
+    pub(super) fn late_answer(&mut self, net: &mut Net, id: &str) {
+        let response = self.answer(net, id);
+        let hold = self.share(net);
+        let id = RequestId::from(id);
+        self.handle(net, Input::Forwarded { id, response, hold });
+    }
+
+    fn answer(&self, net: &mut Net, id: &str) -> Response {
         let id = RequestId::from(id);
         let status = if self.healthy {
             200
@@ -183,9 +197,7 @@ impl Client {
             headers: &http::HeaderMap::new(),
             body: body.as_bytes(),
         };
-        let response = Response::from_adapter(&id, &answer, &[], 1 << 24);
-        let hold = self.share(net);
-        self.forwarded(net, id, response, hold);
+        Response::from_adapter(&id, &answer, &[], 1 << 24)
     }
 
     /// The adapter goes away with everything it works on.
@@ -294,10 +306,12 @@ impl Client {
             }
             Action::Forward(request) => self.forward(net, request),
             Action::Cancel(id) => {
-                assert!(
-                    self.adapter.remove(id.as_str()).is_some(),
-                    "{id:?} is not at the adapter"
-                );
+                let was = self.adapter.remove(id.as_str());
+                assert!(was.is_some(), "{id:?} is not at the adapter");
+                if net.random.chance(50) {
+                    let delay = net.random.below(20);
+                    net.after(delay, Happening::LateAnswer(id.as_str().to_owned()));
+                }
             }
             Action::Report(Event::Disconnected { .. } | Event::Stopped(_)) => self.dialling = false,
             Action::Report(_) => {}

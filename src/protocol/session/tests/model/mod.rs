@@ -82,7 +82,7 @@ fn the_same_seed_is_the_same_run() {
 }
 
 /// Played by `make test`.
-const RUNS: u64 = 10_000;
+const RUNS: u64 = 20_000;
 
 /// Seeds that once found a mistake.
 const REGRESSIONS: &[u64] = &[];

@@ -42,6 +42,8 @@ pub(super) enum Happening {
     DialTimedOut(usize),
     PingWritten(usize),
     AdapterAnswers(String),
+    /// The answer of a request that was cancelled too late to stop it.
+    LateAnswer(String),
     Asked,
     /// The relay waited long enough for its client to come back.
     WaitedFor(String),

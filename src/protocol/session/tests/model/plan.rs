@@ -66,7 +66,7 @@ impl Plan {
             version,
             requests: random.between(3, 40),
             healed_at,
-            fault_every: random.pick(&[500, 2_000, 8_000, 40_000]),
+            fault_every: random.pick(&[500, 3_000, 10_000, 40_000]),
             relay_timeout,
             tight: random.pick(&[0, 0, 10]),
             sloppy: random.chance(15),

@@ -33,7 +33,7 @@ pub(super) struct Relay {
     pub(super) timeout: Millis,
     /// The key is refused: in the handshake with this status, or by 4001 when it is 0.
     pub(super) refuses: Option<u16>,
-    /// Connections are accepted and hear nothing.
+    /// The next connection is accepted and hears nothing.
     pub(super) silent: bool,
     /// Whether frames that a client sent before it saw our close frame are still read.
     pub(super) reads_on: bool,
@@ -133,7 +133,7 @@ impl Relay {
         if self.refuses.is_some() {
             return self.close(net, socket, 4001);
         }
-        if !self.silent {
+        if !std::mem::take(&mut self.silent) {
             self.attach(net, socket);
         }
     }
@@ -165,7 +165,8 @@ impl Relay {
     /// A frame of any client.
     pub(super) fn heard(&mut self, net: &mut Net, socket: usize, frame: Frame) {
         let open = self.open.contains(&socket);
-        if !open && !(self.reads_on && self.closing.contains(&socket)) {
+        let read = open || self.reads_on && self.closing.contains(&socket);
+        if !read {
             return;
         }
         match frame {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::Value;
 
-use super::super::super::{Action, Event, Input, Session, Settings};
+use super::super::super::{Action, Disconnect, Event, Input, Session, Settings};
 use super::super::harness::Hold;
 use super::client::Heard;
 use super::net::Millis;
@@ -28,6 +28,8 @@ struct Owed {
     frame: Text,
     /// Whether it occupies a share of the byte budget.
     share: bool,
+    /// The last connection on which it was sent.
+    sent_on: Option<usize>,
 }
 
 /// What a run came by.
@@ -59,6 +61,8 @@ pub(super) struct Rules {
     /// What the batch must begin with.
     ack_due: Option<String>,
     may_ack: bool,
+    /// What a repeated request must be answered with once more.
+    again_due: Option<Text>,
     /// Responses that the relay acknowledged.
     pub(super) delivered: BTreeSet<String>,
     /// Requests and responses whose time was over.
@@ -83,6 +87,7 @@ impl Rules {
             refused: None,
             ack_due: None,
             may_ack: false,
+            again_due: None,
             delivered: BTreeSet::new(),
             expired: BTreeSet::new(),
             schedule: Schedule::new(protocol),
@@ -106,6 +111,7 @@ impl Rules {
             since,
             frame,
             share,
+            sent_on: None,
         });
     }
 
@@ -116,6 +122,9 @@ impl Rules {
             Heard::Request(id) => {
                 // PROTOCOL §2.2: acks every request frame as soon as it receives it; version 1 knows no acks
                 self.ack_due = (version == Version::V2).then(|| (*id).to_owned());
+                // PROTOCOL §2.5: one it has already answered is acked, and the response sent again
+                let owed = self.owed.iter().find(|owed| owed.id == *id);
+                self.again_due = owed.map(|owed| owed.frame.clone());
                 let receipt = Receipt {
                     order: self.received.len() as u64 + 1,
                     until: now + timeout,
@@ -182,21 +191,32 @@ impl Rules {
         }
         assert_eq!(kind, "response");
         let receipt = self.received.get(&id).expect("a response to what was asked");
-        if let Some(next) = self.resends.pop_front() {
-            self.counts.resent += 1;
-            // PROTOCOL §2.5: after every reconnect sends again those not acked yet, here in the order they were given
-            assert_eq!(*text, next, "not the response whose turn it is");
-            return;
-        }
-        if let Some(owed) = self.owed.iter().find(|owed| owed.id == id) {
+        assert!(!self.expired.contains(&id), "{id} is answered after its time");
+        let next = self.resends.pop_front();
+        self.counts.resent += u64::from(next.is_some());
+        // PROTOCOL §2.5: after every reconnect sends again those not acked yet, here in the order they were given
+        assert!(
+            next.is_none_or(|next| next == *text),
+            "not the response whose turn it is"
+        );
+        if let Some(owed) = self.owed.iter_mut().find(|owed| owed.id == id) {
             assert_eq!(owed.frame, *text, "another response than before");
+            let asked_again = self.again_due.take().is_some();
+            assert!(
+                asked_again || owed.sent_on != socket,
+                "{id} is sent again for no reason"
+            );
+            owed.sent_on = socket;
             return;
         }
         let refused = self.refused.take_if(|refused| *refused == id).is_some();
         match version {
             // PROTOCOL 0.1.2 §2.5: what was in flight at a disconnect is not answered later
             Version::V1 => assert_eq!(receipt.socket, socket, "{id} came on an earlier connection"),
-            Version::V2 if refused => self.owe(now, &id, text.clone(), false),
+            Version::V2 if refused => {
+                self.owe(now, &id, text.clone(), false);
+                self.check_send(now, socket, text);
+            }
             Version::V2 => assert!(receipt.until <= now, "{id} is answered again after it was done with"),
         }
     }
@@ -234,6 +254,12 @@ impl Rules {
             }
             Event::Disconnected { why, retry_in } => {
                 self.open = None;
+                // PROTOCOL §2.5: those it can't recover from by retrying
+                let hopeless = match why {
+                    Disconnect::DialFailed(failure) => matches!(failure.status, Some(401 | 403)),
+                    why => matches!(why.close_code(), Some(4001 | 4002 | 1009)),
+                };
+                assert!(!hopeless, "{why:?} is tried again");
                 let replaced = why.close_code() == Some(1000);
                 self.counts.replaced += u64::from(replaced);
                 self.counts.stale += u64::from(why.code() == "no_pong");
@@ -296,6 +322,7 @@ impl Rules {
         holds: usize,
     ) {
         assert_eq!(self.ack_due, None, "a request was not acked");
+        assert_eq!(self.again_due, None, "a response was not sent again");
         assert!(self.resends.is_empty(), "held and not sent again: {:?}", self.resends);
         let requests = session.requests();
         assert_eq!(requests.held(), self.owed.len(), "responses held at {now} ms");

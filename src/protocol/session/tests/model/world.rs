@@ -19,7 +19,12 @@ pub(super) struct Figures {
     pub(super) restarts: u64,
     pub(super) asked: u64,
     pub(super) answered: u64,
-    pub(super) unanswered: u64,
+    /// 503 of the relay's own: no client, a client that stopped, or a relay that stops.
+    pub(super) unavailable: u64,
+    /// 504
+    pub(super) gave_up: u64,
+    /// The relay was down or died.
+    pub(super) died: u64,
     pub(super) drains: u64,
     pub(super) counts: Counts,
 }
@@ -41,7 +46,7 @@ impl Figures {
         }
     }
 
-    fn all_mut(&mut self) -> [&mut u64; 18] {
+    fn all_mut(&mut self) -> [&mut u64; 20] {
         let Self {
             steps,
             cuts,
@@ -49,7 +54,9 @@ impl Figures {
             restarts,
             asked,
             answered,
-            unanswered,
+            unavailable,
+            gave_up,
+            died,
             drains,
             counts,
         } = self;
@@ -72,7 +79,9 @@ impl Figures {
             restarts,
             asked,
             answered,
-            unanswered,
+            unavailable,
+            gave_up,
+            died,
             drains,
             connected,
             forwarded,
@@ -172,7 +181,7 @@ impl World {
         }
         if !self.person_expected && self.client.session.state() == RelayState::Stopped {
             self.person_expected = true;
-            let delay = self.net.random.between(1_000, 40_000);
+            let delay = self.net.random.between(1_000, 20_000);
             self.net.after(delay, Happening::PersonComes);
         }
         true
@@ -204,6 +213,7 @@ impl World {
             Happening::DialTimedOut(socket) => self.client.dial_timed_out(net, socket),
             Happening::PingWritten(socket) => self.client.ping_written(net, socket),
             Happening::AdapterAnswers(id) => self.client.adapter_answers(net, &id),
+            Happening::LateAnswer(id) => self.client.late_answer(net, &id),
             Happening::Asked => self.ask(),
             Happening::WaitedFor(id) => self.relay.waited(&id),
             Happening::TimedOut(id) => self.time_out(&id),
@@ -292,9 +302,9 @@ impl World {
         match net.random.below(100) {
             0..40 => self.break_path(),
             40..46 => net.latency = net.random.pick(&[USUAL_LATENCY, USUAL_LATENCY, 2_000, SLOWEST_LATENCY]),
-            46..54 => self.restart_relay(true),
-            54..60 => self.restart_relay(false),
-            60..66 => self.client.adapter_restarts(net),
+            46..51 => self.restart_relay(true),
+            51..56 => self.restart_relay(false),
+            56..66 => self.client.adapter_restarts(net),
             66..72 => {
                 // PROTOCOL §2.5: 4003 only after long enough
                 if let Some(socket) = relays.filter(|_| net.now - self.relay.since > 61_000) {
@@ -303,8 +313,8 @@ impl World {
             }
             72..78 => self.thief(),
             78..84 => self.rubbish(),
-            84..87 => self.refuse_key(),
-            87..90 => self.relay.silent = !self.relay.silent,
+            84..86 => self.refuse_key(),
+            86..90 => self.relay.silent = true,
             90..93 => {
                 let redial = net.random.chance(50);
                 self.client.settings_change(net, redial);
@@ -340,7 +350,7 @@ impl World {
         if self.net.random.chance(20) {
             self.relay.version = self.net.random.pick(&[Version::V1, Version::V2]);
         }
-        let down = self.net.random.pick(&[0, 300, 3_000, 20_000]);
+        let down = self.net.random.pick(&[0, 300, 1_000, 8_000]);
         self.net.after(down, Happening::RelayUp);
     }
 
@@ -399,22 +409,25 @@ impl World {
     }
 
     fn figures(&self) -> Figures {
-        let outcomes = self.relay.calls.values();
-        let answered = outcomes
-            .filter(|outcome| matches!(outcome, Some(Outcome::Answered(_))))
-            .count() as u64;
-        let asked = self.relay.calls.len() as u64;
-        Figures {
+        let mut figures = Figures {
             steps: self.steps,
             cuts: self.net.cuts,
             lost_frames: self.net.lost_frames,
             restarts: self.restarts,
-            asked,
-            answered,
-            unanswered: asked - answered,
+            asked: self.relay.calls.len() as u64,
             drains: self.drains,
             counts: self.client.rules.counts,
+            ..Figures::default()
+        };
+        for outcome in self.relay.calls.values().flatten() {
+            *match outcome {
+                Outcome::Answered(_) => &mut figures.answered,
+                Outcome::Unavailable => &mut figures.unavailable,
+                Outcome::TimedOut => &mut figures.gave_up,
+                Outcome::Died => &mut figures.died,
+            } += 1;
         }
+        figures
     }
 }
 
