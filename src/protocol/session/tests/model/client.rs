@@ -305,20 +305,22 @@ impl Client {
                 self.dialling = false;
             }
             Action::Forward(request) => self.forward(net, request),
-            Action::Cancel(id) => {
-                let was = self.adapter.remove(id.as_str());
-                assert!(was.is_some(), "{id:?} is not at the adapter");
-                if net.random.chance(50) {
-                    let delay = net.random.below(20);
-                    net.after(delay, Happening::LateAnswer(id.as_str().to_owned()));
-                }
-            }
+            Action::Cancel(id) => self.cancel(net, &id),
             Action::Report(Event::Disconnected { .. } | Event::Stopped(_)) => self.dialling = false,
             Action::Report(_) => {}
             Action::Finish => {
                 assert!(!self.finished, "finished twice");
                 self.finished = true;
             }
+        }
+    }
+
+    fn cancel(&mut self, net: &mut Net, id: &RequestId) {
+        let was = self.adapter.remove(id.as_str());
+        assert!(was.is_some(), "{id:?} is not at the adapter");
+        if net.random.chance(50) {
+            let delay = net.random.below(20);
+            net.after(delay, Happening::LateAnswer(id.as_str().to_owned()));
         }
     }
 

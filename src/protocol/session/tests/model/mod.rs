@@ -5,6 +5,7 @@
 //! `make model N=1000000` plays that many, `make model SEED=7` replays one and tells every step of it.
 
 mod client;
+mod figures;
 mod net;
 mod plan;
 pub(super) mod random;
@@ -13,7 +14,8 @@ mod rules;
 mod schedule;
 mod world;
 
-use world::{Figures, run};
+use figures::Figures;
+use world::run;
 
 /// Names the seed of a run that fails.
 struct Playing(u64);
@@ -58,13 +60,15 @@ fn whatever_the_network_does_every_request_is_answered_once_or_timed_out_by_the_
     let runs = asked_for("MODEL_RUNS").unwrap_or(RUNS);
     let mut sum = Figures::default();
     for seed in 0..runs {
-        sum.add(&play(seed, false));
+        sum.add_all(&play(seed, false));
         if (seed + 1) % 100_000 == 0 {
             println!("{} runs", seed + 1);
         }
     }
     println!("{runs} runs: {sum:#?}");
-    sum.assert_reached(runs);
+    if runs >= RUNS {
+        sum.assert_reached(runs);
+    }
 }
 
 #[test]
@@ -77,7 +81,7 @@ fn seeds_that_failed_once_hold() {
 #[test]
 fn the_same_seed_is_the_same_run() {
     for seed in 0..20 {
-        assert_eq!(format!("{:?}", play(seed, false)), format!("{:?}", play(seed, false)));
+        assert_eq!(play(seed, false), play(seed, false));
     }
 }
 

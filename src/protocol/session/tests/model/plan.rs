@@ -52,17 +52,7 @@ impl Plan {
         };
         let healed_at = random.between(20_000, 200_000);
         Self {
-            settings: Settings {
-                protocol,
-                keepalive: Keepalive {
-                    interval: Duration::from_secs(30),
-                    timeout: Duration::from_secs(10),
-                },
-                request_timeout: Duration::from_millis(timeout),
-                max_in_flight: random.between(1, 12) as usize,
-                max_queued: random.pick(&[0, 2, 8, 100]),
-                paths: vec!["/v1/chat/completions".into(), "/v1/responses".into()],
-            },
+            settings: settings(random, protocol, timeout),
             version,
             requests: random.between(3, 40),
             healed_at,
@@ -84,5 +74,19 @@ impl Plan {
     /// Whether a version 2 relay's request cannot be given up before its caller is.
     pub(super) fn patient(&self) -> bool {
         self.timeout() >= self.relay_timeout
+    }
+}
+
+fn settings(random: &mut Random, protocol: ProtocolChoice, timeout: Millis) -> Settings {
+    Settings {
+        protocol,
+        keepalive: Keepalive {
+            interval: Duration::from_secs(30),
+            timeout: Duration::from_secs(10),
+        },
+        request_timeout: Duration::from_millis(timeout),
+        max_in_flight: random.between(1, 12) as usize,
+        max_queued: random.pick(&[0, 2, 8, 100]),
+        paths: vec!["/v1/chat/completions".into(), "/v1/responses".into()],
     }
 }

@@ -1,12 +1,14 @@
 //! Books of our own, kept by the words of `PROTOCOL §2`, against which every action is checked.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::super::super::{Action, Disconnect, Event, Input, Session, Settings};
 use super::super::harness::Hold;
 use super::client::Heard;
+use super::figures::Figures;
 use super::net::Millis;
 use super::schedule::Schedule;
 use crate::config::ProtocolChoice;
@@ -30,21 +32,6 @@ struct Owed {
     share: bool,
     /// The last connection on which it was sent.
     sent_on: Option<usize>,
-}
-
-/// What a run came by.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Counts {
-    pub(super) connected: u64,
-    pub(super) forwarded: u64,
-    pub(super) duplicates: u64,
-    pub(super) resent: u64,
-    pub(super) replaced: u64,
-    pub(super) timed_out: u64,
-    pub(super) expired: u64,
-    pub(super) refused: u64,
-    pub(super) stopped: u64,
-    pub(super) stale: u64,
 }
 
 pub(super) struct Rules {
@@ -71,7 +58,7 @@ pub(super) struct Rules {
     pub(super) stopped: bool,
     pub(super) listening: bool,
     pub(super) drained_by: Option<Millis>,
-    pub(super) counts: Counts,
+    pub(super) figures: Figures,
 }
 
 impl Rules {
@@ -94,7 +81,7 @@ impl Rules {
             stopped: false,
             listening: false,
             drained_by: None,
-            counts: Counts::default(),
+            figures: Figures::default(),
         }
     }
 
@@ -133,7 +120,7 @@ impl Rules {
                     draining: self.drained_by.is_some(),
                 };
                 if self.received.contains_key(*id) {
-                    self.counts.duplicates += 1;
+                    self.figures.add("requests repeated", 1);
                 } else {
                     self.received.insert((*id).to_owned(), receipt);
                 }
@@ -192,8 +179,22 @@ impl Rules {
         assert_eq!(kind, "response");
         let receipt = self.received.get(&id).expect("a response to what was asked");
         assert!(!self.expired.contains(&id), "{id} is answered after its time");
+        let refused = self.refused.take_if(|refused| *refused == id).is_some();
+        if refused && version == Version::V2 {
+            self.owe(now, &id, text.clone(), false);
+        } else if version == Version::V1 {
+            // PROTOCOL 0.1.2 §2.5: what was in flight at a disconnect is not answered later
+            assert_eq!(receipt.socket, socket, "{id} came on an earlier connection");
+        } else if !self.owed.iter().any(|owed| owed.id == id) {
+            assert!(receipt.until <= now, "{id} is answered again after it was done with");
+        }
+        self.check_owed(socket, &id, text);
+    }
+
+    /// A response that is owed goes out once on each connection, and once more when its request comes again.
+    fn check_owed(&mut self, socket: Option<usize>, id: &str, text: &Text) {
         let next = self.resends.pop_front();
-        self.counts.resent += u64::from(next.is_some());
+        self.figures.add("responses resent", u64::from(next.is_some()));
         // PROTOCOL §2.5: after every reconnect sends again those not acked yet, here in the order they were given
         assert!(
             next.is_none_or(|next| next == *text),
@@ -207,17 +208,6 @@ impl Rules {
                 "{id} is sent again for no reason"
             );
             owed.sent_on = socket;
-            return;
-        }
-        let refused = self.refused.take_if(|refused| *refused == id).is_some();
-        match version {
-            // PROTOCOL 0.1.2 §2.5: what was in flight at a disconnect is not answered later
-            Version::V1 => assert_eq!(receipt.socket, socket, "{id} came on an earlier connection"),
-            Version::V2 if refused => {
-                self.owe(now, &id, text.clone(), false);
-                self.check_send(now, socket, text);
-            }
-            Version::V2 => assert!(receipt.until <= now, "{id} is answered again after it was done with"),
         }
     }
 
@@ -238,13 +228,13 @@ impl Rules {
         // PROTOCOL §2.6: a request frame received from now on is answered at once, without reaching the adapter
         assert!(!receipt.draining, "{id} came while draining");
         self.last_forwarded = receipt.order;
-        self.counts.forwarded += 1;
+        self.figures.add("forwarded", 1);
     }
 
     fn check_report(&mut self, now: Millis, event: &Event) {
         match event {
             Event::Connected(version) => {
-                self.counts.connected += 1;
+                self.figures.add("connections", 1);
                 self.open = Some((*version, now));
                 self.schedule.connected(now, *version);
                 if *version == Version::V1 {
@@ -252,34 +242,21 @@ impl Rules {
                 }
                 self.resends = self.owed.iter().map(|owed| owed.frame.clone()).collect();
             }
-            Event::Disconnected { why, retry_in } => {
-                self.open = None;
-                // PROTOCOL §2.5: those it can't recover from by retrying
-                let hopeless = match why {
-                    Disconnect::DialFailed(failure) => matches!(failure.status, Some(401 | 403)),
-                    why => matches!(why.close_code(), Some(4001 | 4002 | 1009)),
-                };
-                assert!(!hopeless, "{why:?} is tried again");
-                let replaced = why.close_code() == Some(1000);
-                self.counts.replaced += u64::from(replaced);
-                self.counts.stale += u64::from(why.code() == "no_pong");
-                self.schedule
-                    .disconnected(now, replaced, retry_in.as_millis() as Millis);
-            }
+            Event::Disconnected { why, retry_in } => self.check_disconnected(now, why, *retry_in),
             Event::Stopped(_) => {
                 (self.open, self.stopped) = (None, true);
-                self.counts.stopped += 1;
+                self.figures.add("stopped", 1);
             }
             Event::Refused { id, .. } => {
-                self.counts.refused += 1;
+                self.figures.add("refused", 1);
                 self.refused = Some(id.as_str().to_owned());
             }
             Event::TimedOut { id } => {
-                self.counts.timed_out += 1;
+                self.figures.add("timed out", 1);
                 self.check_expired(now, id.as_str());
             }
             Event::ResponseExpired { id } => {
-                self.counts.expired += 1;
+                self.figures.add("responses expired", 1);
                 self.check_expired(now, id.as_str());
                 let at = self.owed.iter().position(|owed| owed.id == id.as_str());
                 drop(self.owed.remove(at.expect("only what is held expires")));
@@ -290,6 +267,22 @@ impl Rules {
                 unacknowledged,
             } => self.check_drained(now, *unfinished, *unacknowledged),
         }
+    }
+
+    fn check_disconnected(&mut self, now: Millis, why: &Disconnect, retry_in: Duration) {
+        self.open = None;
+        // PROTOCOL §2.5: those it can't recover from by retrying
+        let hopeless = match why {
+            Disconnect::DialFailed(failure) => matches!(failure.status, Some(401 | 403)),
+            why => matches!(why.close_code(), Some(4001 | 4002 | 1009)),
+        };
+        assert!(!hopeless, "{why:?} is tried again");
+        let replaced = why.close_code() == Some(1000);
+        self.figures.add("replaced", u64::from(replaced));
+        self.figures
+            .add("stale connections", u64::from(why.code() == "no_pong"));
+        self.schedule
+            .disconnected(now, replaced, retry_in.as_millis() as Millis);
     }
 
     /// `PROTOCOL §2.5`: a response may be dropped once the relay's timeout for it has passed.

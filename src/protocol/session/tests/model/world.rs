@@ -1,101 +1,14 @@
 //! One run: a client, a relay, callers, an adapter and everything that goes wrong between them, by one seed.
 
 use super::client::Client;
+use super::figures::Figures;
 use super::net::{Happening, Millis, Net, Side, USUAL_LATENCY};
 use super::plan::Plan;
 use super::random::Random;
 use super::relay::{Outcome, Relay};
-use super::rules::Counts;
 use crate::config::ProtocolChoice;
 use crate::protocol::Version;
 use crate::status::snapshot::RelayState;
-
-/// What a run came to.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Figures {
-    pub(super) steps: u64,
-    pub(super) cuts: u64,
-    pub(super) lost_frames: u64,
-    pub(super) restarts: u64,
-    pub(super) asked: u64,
-    pub(super) answered: u64,
-    /// 503 of the relay's own: no client, a client that stopped, or a relay that stops.
-    pub(super) unavailable: u64,
-    /// 504
-    pub(super) gave_up: u64,
-    /// The relay was down or died.
-    pub(super) died: u64,
-    pub(super) drains: u64,
-    pub(super) counts: Counts,
-}
-
-impl Figures {
-    pub(super) fn add(&mut self, other: &Self) {
-        for (mine, theirs) in self.all_mut().into_iter().zip(other.clone().all_mut()) {
-            *mine += *theirs;
-        }
-    }
-
-    /// The runs are worth something only if they come by everything.
-    pub(super) fn assert_reached(&self, runs: u64) {
-        for (n, figure) in self.clone().all_mut().into_iter().enumerate() {
-            assert!(
-                runs < 1_000 || *figure >= runs / 100,
-                "figure {n} in {runs} runs: {self:#?}"
-            );
-        }
-    }
-
-    fn all_mut(&mut self) -> [&mut u64; 20] {
-        let Self {
-            steps,
-            cuts,
-            lost_frames,
-            restarts,
-            asked,
-            answered,
-            unavailable,
-            gave_up,
-            died,
-            drains,
-            counts,
-        } = self;
-        let Counts {
-            connected,
-            forwarded,
-            duplicates,
-            resent,
-            replaced,
-            timed_out,
-            expired,
-            refused,
-            stopped,
-            stale,
-        } = counts;
-        [
-            steps,
-            cuts,
-            lost_frames,
-            restarts,
-            asked,
-            answered,
-            unavailable,
-            gave_up,
-            died,
-            drains,
-            connected,
-            forwarded,
-            duplicates,
-            resent,
-            replaced,
-            timed_out,
-            expired,
-            refused,
-            stopped,
-            stale,
-        ]
-    }
-}
 
 struct World {
     net: Net,
@@ -107,7 +20,6 @@ struct World {
     probes: Vec<String>,
     steps: u64,
     restarts: u64,
-    drains: u64,
 }
 
 /// Plays `seed` to its end.
@@ -127,7 +39,6 @@ pub(super) fn run(seed: u64, traced: bool) -> Figures {
         probes: Vec::new(),
         steps: 0,
         restarts: 0,
-        drains: 0,
     };
     while world.step() {}
     world.check_end();
@@ -190,16 +101,12 @@ impl World {
     fn play(&mut self, happening: Happening) {
         let net = &mut self.net;
         match happening {
-            Happening::Arrived(socket, Side::Client) => {
-                if let Some(frame) = net.arrived(socket, Side::Client) {
-                    net.note(|| format!("  the client gets {frame:?}"));
-                    self.client.heard(net, socket, frame);
-                }
-            }
-            Happening::Arrived(socket, Side::Relay) => {
-                if let Some(frame) = net.arrived(socket, Side::Relay) {
-                    net.note(|| format!("  the relay gets {frame:?}"));
-                    self.relay.heard(net, socket, frame);
+            Happening::Arrived(socket, at) => {
+                let Some(frame) = net.arrived(socket, at) else { return };
+                net.note(|| format!("  the {at:?} gets {frame:?}"));
+                match at {
+                    Side::Client => self.client.heard(net, socket, frame),
+                    Side::Relay => self.relay.heard(net, socket, frame),
                 }
             }
             Happening::Broke(socket, Side::Client) => self.client.broke(net, socket),
@@ -224,7 +131,6 @@ impl World {
             Happening::Healed => self.heal(),
             Happening::DrainAsked => {
                 let grace = self.plan.drain.map_or(8_000, |(_, grace)| grace);
-                self.drains += 1;
                 self.client.drain(net, grace);
             }
             Happening::End => {}
@@ -408,24 +314,24 @@ impl World {
         }
     }
 
-    fn figures(&self) -> Figures {
-        let mut figures = Figures {
-            steps: self.steps,
-            cuts: self.net.cuts,
-            lost_frames: self.net.lost_frames,
-            restarts: self.restarts,
-            asked: self.relay.calls.len() as u64,
-            drains: self.drains,
-            counts: self.client.rules.counts,
-            ..Figures::default()
-        };
+    fn figures(self) -> Figures {
+        let mut figures = self.client.rules.figures;
+        for (name, figure) in [
+            ("steps", self.steps),
+            ("cuts", self.net.cuts),
+            ("frames lost", self.net.lost_frames),
+            ("relay restarts", self.restarts),
+        ] {
+            figures.add(name, figure);
+        }
         for outcome in self.relay.calls.values().flatten() {
-            *match outcome {
-                Outcome::Answered(_) => &mut figures.answered,
-                Outcome::Unavailable => &mut figures.unavailable,
-                Outcome::TimedOut => &mut figures.gave_up,
-                Outcome::Died => &mut figures.died,
-            } += 1;
+            let name = match outcome {
+                Outcome::Answered(_) => "callers answered",
+                Outcome::Unavailable => "callers told 503 by the relay",
+                Outcome::TimedOut => "callers told 504",
+                Outcome::Died => "callers whose relay was down",
+            };
+            figures.add(name, 1);
         }
         figures
     }
