@@ -58,6 +58,7 @@ pub(super) struct Rules {
     pub(super) stopped: bool,
     pub(super) listening: bool,
     pub(super) drained_by: Option<Millis>,
+    drained: bool,
     pub(super) figures: Figures,
 }
 
@@ -81,6 +82,7 @@ impl Rules {
             stopped: false,
             listening: false,
             drained_by: None,
+            drained: false,
             figures: Figures::default(),
         }
     }
@@ -302,6 +304,7 @@ impl Rules {
             by - now
         );
         assert_eq!(unacknowledged, self.owed.len());
+        self.drained = true;
         self.owed.clear();
     }
 
@@ -322,6 +325,8 @@ impl Rules {
         assert_eq!(requests.forwarding(), at_adapter, "requests at the adapter at {now} ms");
         assert!(at_adapter <= settings.max_in_flight, "{at_adapter} at the adapter");
         assert!(requests.queued() <= settings.max_queued, "{} queued", requests.queued());
+        let over = self.drained || self.drained_by.is_none();
+        assert!(over || !requests.is_empty(), "nothing is pending and the drain goes on");
         let room = at_adapter < settings.max_in_flight;
         assert!(
             requests.queued() == 0 || !room,
