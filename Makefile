@@ -51,11 +51,23 @@ lint: tools ## Check the format and clippy's warnings.
 	$(call say,checking format and lints)
 	@$(CARGO) fmt --all --check
 	@$(CARGO) clippy --locked --quiet --workspace --all-targets -- -D warnings
+	$(call say,tracing the protocol)
+	@$(PYTHON) e2e/trace/trace.py --quiet
+	@$(PYTHON) e2e/trace/test_trace.py
 
 .PHONY: unit
 unit: tools ## Run the unit and seam tests.
 	$(call say,running unit and seam tests)
 	@$(CARGO) test --locked --quiet --workspace --exclude e2e
+
+.PHONY: model
+model: tools ## Play N seeded runs of the protocol model (make model N=1000000), or tell every step of one (SEED=7).
+	$(call say,playing the protocol model)
+	@MODEL_RUNS=$(or $(N),100000) MODEL_SEED=$(SEED) $(CARGO) test --locked --quiet --lib -p spectral-bridge-envoy whatever_the_network_does -- --nocapture
+
+.PHONY: trace
+trace: tools ## Show which code and which test stand for each sentence of PROTOCOL; fails on a gap without a reason.
+	@$(PYTHON) e2e/trace/trace.py
 
 .PHONY: e2e
 e2e: module envoy python ## Run the tests on real Envoy; ARGS=name selects.

@@ -73,7 +73,7 @@ impl BootstrapExtension for RelayExtension {
         registry().drain();
     }
 
-    /// PROTOCOL §2.6: Envoy waits for `completion`, and still serves what is in flight meanwhile.
+    /// `PROTOCOL §2.6`: it lets the requests in flight finish: Envoy waits for `completion` and still serves them.
     fn on_shutdown(&mut self, _: &mut dyn EnvoyBootstrapExtension, completion: CompletionCallback) {
         registry().drain_then(|| completion.done());
     }

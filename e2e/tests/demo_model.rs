@@ -33,6 +33,8 @@ fn events(reply: &Reply) -> Vec<String> {
     text.split_terminator("\n\n").map(data).collect()
 }
 
+// PROTOCOL §1: one or both endpoints; the completion object
+// PROTOCOL 0.1.2 §1: must implement this endpoint
 #[tokio::test]
 async fn a_chat_completion_repeats_what_was_said_and_counts_its_words() {
     let model = Model::start().await.unwrap();
@@ -59,6 +61,7 @@ async fn a_chat_completion_repeats_what_was_said_and_counts_its_words() {
     assert_eq!(usage["total_tokens"], 11);
 }
 
+// PROTOCOL §1: the Responses body
 #[tokio::test]
 async fn a_response_does_the_same_in_its_own_shape() {
     let model = Model::start().await.unwrap();
@@ -159,6 +162,7 @@ async fn the_ledger_holds_every_request_to_the_byte_with_its_answer() {
     assert_eq!(model.ledger().count(), 1, "health checks are no requests");
 }
 
+// PROTOCOL §1: a standard HTTP error status with an error object
 #[tokio::test]
 async fn failures_are_answered_as_the_model_name_says() {
     let model = Model::start().await.unwrap();

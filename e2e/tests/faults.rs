@@ -200,6 +200,7 @@ async fn a_wrong_key_is_said_once_and_not_tried_again_until_a_person_asks() {
     }
 }
 
+// PROTOCOL §2.5: the same API key, unless its source has another by now
 #[tokio::test]
 async fn a_key_file_that_changes_restarts_a_relay_that_refused_the_old_key() {
     let plan = Plan::new(Shipped::Sidecar).unwrap();

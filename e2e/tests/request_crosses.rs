@@ -145,6 +145,7 @@ async fn a_model_that_takes_20_seconds_and_an_answer_of_15_mib_come_through_the_
     }
 }
 
+// PROTOCOL §1: multiple requests simultaneously
 #[tokio::test]
 async fn requests_do_not_wait_for_each_other() {
     let (_site, relay, _model) = Site::connected(Shipped::Sidecar).await.unwrap();

@@ -14,10 +14,10 @@ pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// `PROTOCOL §2.2`: a frame is at most 16 MiB.
 pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
 
-/// `PROTOCOL §3.1`: the reference relay waits this long, and a client must not wait less (§2.5).
+/// `PROTOCOL §3.1`: the reference relay waits this long, and a client must not wait less (`§2.5`).
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// `PROTOCOL §2.6`: below Docker's 10 seconds between SIGTERM and SIGKILL.
+/// `PROTOCOL §2.6`: up to a grace period, below Docker's 10 seconds between SIGTERM and SIGKILL.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(8);
 
 /// Conversations at the adapter at once: more than one model serves well, fewer than Envoy's default breaker of 1024.

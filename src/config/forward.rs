@@ -53,6 +53,7 @@ fn address(field: &Field<'_>, insecure: Option<bool>) -> Option<ForwardTo> {
             format!("paths belong to Envoy's routes; {TO}"),
         );
     }
+    // PROTOCOL §1, §2.1: over localhost; an adapter whose host is not a loopback address is rejected without an opt-out
     if !url::is_loopback(&parts.host) && insecure == Some(false) {
         let allowed = "a loopback address (localhost, 127.0.0.0/8, ::1), or insecure_forward: true";
         return field.wrong(format!("{} is not on this host", shown(&parts.host)), allowed);

@@ -119,7 +119,7 @@ fn name(fields: &Fields<'_>, only: bool) -> Option<String> {
 fn relay_url(field: &Field<'_>, insecure: Option<bool>) -> Option<RelayUrl> {
     let parts = url::read(field, &["wss", "ws"], URL)?;
     let tls = parts.scheme == "wss";
-    // PROTOCOL §2.1: plain ws:// is not permitted for conforming deployments
+    // PROTOCOL §2.1: must use TLS; plain ws:// is not permitted unless the operator explicitly opts in
     if !tls && insecure == Some(false) {
         return field.wrong(
             "ws:// is not encrypted",

@@ -55,6 +55,7 @@ fn refused(config: &Value, lines: &[&str]) {
     assert_eq!(report(config), lines, "{config}");
 }
 
+// PROTOCOL §2.5, §3.1: a timeout at least as long as the server's
 #[test]
 fn defaults_fill_everything_but_url_and_key() {
     let config = accepted(&with_relay(json!({})));
@@ -299,6 +300,7 @@ fn a_key_written_twice_is_refused() {
 }
 
 /// One key of a relay, its value, and the whole report.
+// PROTOCOL §2.1: must use TLS, plain ws:// is not permitted
 #[test]
 fn mistakes_in_a_relay() {
     let url = "the relay's WebSocket URL, such as wss://relay.example.com/connect";
@@ -496,6 +498,7 @@ fn repeated_list_entries() {
     );
 }
 
+// PROTOCOL §2.1: plain ws:// when the operator explicitly opts in, in a trusted network
 #[test]
 fn ws_needs_consent_and_is_warned_about() {
     let config = accepted(&with_relay(json!({"url": "ws://127.0.0.1/", "insecure": true})));
@@ -547,6 +550,7 @@ fn tls_belongs_to_wss_and_certificates_come_in_pairs() {
     );
 }
 
+// PROTOCOL §2.5: one client process serves a key at a time
 #[test]
 fn relays_are_told_apart() {
     let second = |extra: Value| relay(extra);
@@ -635,6 +639,7 @@ fn a_proxy_is_env_none_or_an_address() {
     }
 }
 
+// PROTOCOL §1, §2.1: over localhost; not a loopback address is a mistake
 #[test]
 fn mistakes_in_forward_and_status() {
     let to = "Envoy's own listener, as unix:///run/spectral-bridge/adapter.sock or http://127.0.0.1:PORT";
@@ -711,6 +716,7 @@ fn mistakes_in_forward_and_status() {
     assert_eq!(localhost.status.listen, "127.0.0.1:0".parse::<SocketAddr>().unwrap());
 }
 
+// PROTOCOL §2.1: an explicit opt-out allows a non-loopback adapter
 #[test]
 fn beyond_loopback_only_with_consent_and_a_warning() {
     let config = accepted(&with_top(

@@ -26,6 +26,7 @@ impl Config {
 fn relay_warnings(relay: &Relay) -> Vec<String> {
     let mut warnings = Vec::new();
     let url = &relay.url;
+    // PROTOCOL §2.1: not where the traffic could leave a trusted network
     if !url.tls {
         warnings.push("ws:// sends the API key, prompts and answers unencrypted; use wss:// in production".to_owned());
     }

@@ -127,6 +127,7 @@ impl Forwarder {
         let uri: Uri = path.parse().map_err(|_| Fault::PathNotAllowed)?;
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
+        // PROTOCOL §2.2: forwards the request to the adapter under that path
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
         Ok(request)

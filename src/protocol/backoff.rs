@@ -51,13 +51,13 @@ mod tests {
         (0..n).map(|_| backoff.next_delay(version).as_secs()).collect()
     }
 
-    // PROTOCOL §2.5
+    // PROTOCOL §2.5: the table of version 2
     #[test]
     fn version_2_waits_as_its_table_says() {
         assert_eq!(delays(Version::V2, 8), [0, 1, 2, 4, 8, 30, 30, 30]);
     }
 
-    // PROTOCOL 0.1.2 §2.5
+    // PROTOCOL 0.1.2 §2.5: the table of version 1
     #[test]
     fn version_1_waits_as_its_table_says() {
         assert_eq!(delays(Version::V1, 7), [1, 2, 4, 8, 30, 30, 30]);

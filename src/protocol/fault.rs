@@ -123,7 +123,7 @@ struct ErrorBody<'a> {
 mod tests {
     use super::*;
 
-    // PROTOCOL §1: the error shape; §2.2: the error frame's body
+    // PROTOCOL §2.2: an error response rather than leaving the request unanswered
     #[test]
     fn a_fault_says_what_happened_in_the_error_shape() {
         assert_eq!(

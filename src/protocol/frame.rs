@@ -195,7 +195,7 @@ mod tests {
         }
     }
 
-    // PROTOCOL §2.2: request frame
+    // `PROTOCOL §2.2` shows the request frame.
     #[test]
     fn a_request_frame_gives_its_parts_raw() {
         let text = r#"{"type":"request","request_id":"r-1","payload":{"method":"POST","path":"/v1/responses","headers":{"a":"b"},

@@ -1,9 +1,10 @@
 //! The spectral-bridge protocol as a pure core: inputs in, actions out, time as an argument.
 //!
 //! `PROTOCOL §x.y` in this tree means section x.y of `PROTOCOL.md` 0.5.0 (protocol version 2); `PROTOCOL 0.1.2 §x.y`
-//! that of version 1. Reading order: [`frame`] (what crosses the WebSocket), [`request`] (a request frame becomes a
-//! [`ForwardRequest`] or a [`Fault`]), [`response`] (an adapter's answer becomes a response frame), [`connection`] (one
-//! WebSocket's life), [`session`] (everything that outlives a connection), [`backoff`], [`limits`].
+//! that of version 1; the words after it quote a sentence that `make trace` knows. Reading order: [`frame`] (what
+//! crosses the WebSocket), [`request`] (a request frame becomes a [`ForwardRequest`] or a [`Fault`]), [`response`] (an
+//! adapter's answer becomes a response frame), [`connection`] (one WebSocket's life), [`session`] (everything that
+//! outlives a connection), [`backoff`], [`limits`].
 //!
 //! Driven by `relay::driver`, which owns the socket, the timers and the forwarding tasks. Deliberately absent: I/O,
 //! clocks, randomness, locks, logging, and anything about Envoy.

@@ -60,11 +60,13 @@ pub(super) fn check(
 // PROTOCOL §2.2: matched exactly; absent means chat completions; any other value is a 404, without asking the adapter
 fn allowed_path(raw: Option<&RawValue>, paths: &[Arc<str>]) -> Result<Arc<str>, Fault> {
     let asked = match raw {
+        // PROTOCOL 0.1.2 §2.2: chat completions, the one endpoint
         None => DEFAULT_PATH.into(),
         Some(raw) => serde_json::from_str::<String>(raw.get()).map_err(|_| Fault::PathNotAllowed)?,
     };
     paths
         .iter()
+        // PROTOCOL §1: forwarded to the endpoint named by the frame
         .find(|path| ***path == *asked)
         .cloned()
         .ok_or(Fault::PathNotAllowed)
@@ -89,6 +91,7 @@ fn add_own_headers(headers: &mut HeaderMap, id: &RequestId) {
     headers.insert(X_SPECTRAL_BRIDGE_REQUEST_ID, value);
 }
 
+// PROTOCOL §1: byte for byte, so that additional fields pass through untouched
 /// The body as a slice of the frame's own buffer; `{}` when the frame has none.
 fn body(raw: Option<&RawValue>, text: &Text) -> Bytes {
     match raw {
@@ -169,6 +172,7 @@ mod tests {
         }
     }
 
+    // PROTOCOL §1: byte for byte, so that additional fields pass through untouched
     #[test]
     fn the_body_crosses_byte_for_byte() {
         for body in [

@@ -47,6 +47,7 @@ impl Response {
     ) -> Self {
         match json_body(answer) {
             Ok((body, usage)) => {
+                // PROTOCOL §1: status and body unchanged, byte for byte
                 let headers = passed_headers(answer.headers, passed);
                 let frame = encode(id, answer.status, &headers, body);
                 Self {
@@ -93,6 +94,7 @@ impl Response {
 /// may never end. Errors are read for their text whatever they are.
 #[must_use]
 pub fn is_refused_by_headers(status: u16, headers: &HeaderMap) -> Option<Fault> {
+    // PROTOCOL §1: stream: true is not supported
     if status >= 400 || !is_event_stream(headers) {
         return None;
     }
@@ -182,6 +184,7 @@ fn passed_headers(headers: &HeaderMap, passed: &[HeaderName]) -> String {
 fn encode(id: &RequestId, status: u16, headers: &str, body: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() + headers.len() + id.as_str().len() + 96);
     out.extend_from_slice(br#"{"type":"response","request_id":"#);
+    // PROTOCOL §2.2: echo the request id unchanged
     push_json_string(&mut out, id.as_str());
     out.extend_from_slice(br#","payload":{"status":"#);
     out.extend_from_slice(status.to_string().as_bytes());
@@ -221,7 +224,8 @@ mod tests {
         )
     }
 
-    // PROTOCOL §2.2: response frame; PROTOCOL §1: status and body unchanged
+    // PROTOCOL §2.2: response frame
+    // PROTOCOL §1: status and body unchanged, byte for byte
     #[test]
     fn json_crosses_byte_for_byte() {
         let body =
@@ -298,6 +302,7 @@ mod tests {
         );
     }
 
+    // PROTOCOL §1: stream: true is not supported
     #[test]
     fn an_event_stream_is_refused_before_its_body() {
         let stream: HeaderMap = [(
@@ -317,6 +322,7 @@ mod tests {
     }
 
     // PROTOCOL §2.2: at most 16 MiB, to the byte
+    // PROTOCOL §2.2: a response too large is replaced with 502
     #[test]
     fn a_frame_may_be_as_large_as_the_limit_and_no_larger() {
         let overhead = answered(200, &[], b"\"\"", MAX).frame.len() - 2;

@@ -223,7 +223,7 @@ impl<H> Session<H> {
 
     fn on_not_utf8(&mut self) {
         if matches!(self.link, Link::Connected(_)) {
-            // PROTOCOL §2.2: frames carry UTF-8 encoded JSON; what is none is ignored
+            // PROTOCOL §2.2: frames carry UTF-8 encoded JSON; what is none is ignored and must not close the connection
             self.ignore(Ignored::NotUtf8);
         }
     }
@@ -269,6 +269,7 @@ impl<H> Session<H> {
         self.forget_if_version_1();
         let code = why.close_code();
         match code {
+            // PROTOCOL 0.1.2 §2.1: 4001 is not retried with the same key
             // PROTOCOL §2.1: 4001 and 4002 are not retried without user intervention; §2.5: nor is 1009
             Some(4001) => return self.stop(StopReason::AuthenticationFailed { status: None }),
             Some(4002) => return self.stop(StopReason::VersionRefused),
@@ -316,6 +317,7 @@ impl<H> Session<H> {
                 self.requests.remove(id);
                 self.answered.insert(id);
             }
+            // PROTOCOL §2.3: in any order, each as it comes
             self.send(response.frame);
         }
     }
@@ -431,6 +433,8 @@ impl<H> Session<H> {
 
     /// Forwards what waits, as far as the adapter's share allows.
     fn dispatch(&mut self) {
+        // PROTOCOL §1: multiple requests simultaneously
+        // PROTOCOL §2.3: handle request frames concurrently; immediately dispatch each
         while self.requests.forwarding() < self.settings.max_in_flight
             && let Some(request) = self.requests.dispatch()
         {
@@ -450,6 +454,7 @@ impl<H> Session<H> {
             deadline: patience + CLOSE_TIMEOUT,
             then,
         };
+        self.forget_if_version_1();
     }
 
     /// Drops the socket without waiting for the relay, then goes on as after any disconnect.
@@ -463,6 +468,8 @@ impl<H> Session<H> {
         self.actions.push_back(Action::Report(Event::Stopped(reason)));
     }
 
+    // PROTOCOL §2, §2.5: a persistent connection: the client reconnects on any disconnect
+    // PROTOCOL 0.1.2 §2, §2.5: a persistent connection: the client reconnects on any disconnect
     fn back_off(&mut self, now: Instant, why: Disconnect, stable: bool) {
         if stable {
             // PROTOCOL §2.5: a connection that stayed up long enough resets the schedule

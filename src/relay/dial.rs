@@ -163,12 +163,14 @@ impl Prepared {
     }
 }
 
-// PROTOCOL §2.1: the key and the version travel in the handshake's headers.
+// PROTOCOL §2.1: the key and the version travel in the handshake's headers
+// PROTOCOL 0.1.2 §2.1: the key alone
 fn handshake_request(url: &RelayUrl, key: &Secret, send_version: bool) -> Result<Request<()>, DialError> {
     let authority = authority(url);
     let mut bearer = header(&format!("Bearer {}", key.expose()))?;
     bearer.set_sensitive(true);
     let scheme = if url.tls { "wss" } else { "ws" };
+    // PROTOCOL §2.1: connect to the relay's /connect
     let mut request = Request::get(format!("{scheme}://{authority}{}", url.path_and_query))
         .header(HOST, &authority)
         .header(CONNECTION, "Upgrade")
@@ -238,7 +240,7 @@ fn handshake_error(peer: &Peer, error: WsError) -> DialError {
     }
 }
 
-// PROTOCOL §2.2: a frame of exactly the limit passes, in both directions.
+// PROTOCOL §2.2: a frame is at most 16 MiB, to the byte, in both directions
 fn websocket_config(max_frame_bytes: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)

@@ -47,7 +47,8 @@ async fn echo(conn: Conn, max: usize) {
     }
 }
 
-// PROTOCOL §2.1
+// PROTOCOL §2.1: connect to the path of the URL, with the key and the version in headers
+// PROTOCOL 0.1.2 §2.1: the key alone
 #[tokio::test]
 async fn the_handshake_carries_the_key_and_the_version() {
     let (heads, mut seen) = mpsc::unbounded_channel();
@@ -134,7 +135,7 @@ async fn small_frames_gather_until_the_flush() {
     assert_eq!(counts.written(), before + 100 * 9);
 }
 
-// PROTOCOL §2.2
+// PROTOCOL §2.2: a frame is at most 16 MiB, to the byte
 #[tokio::test]
 async fn a_frame_of_exactly_16_mib_passes_both_ways_and_one_byte_more_does_not() {
     const MAX: usize = 16 * 1024 * 1024;
@@ -169,7 +170,7 @@ async fn a_frame_of_exactly_16_mib_passes_both_ways_and_one_byte_more_does_not()
     assert_eq!(seen.recv().await.unwrap(), Message::Close(Some(frame)));
 }
 
-// PROTOCOL §2.2
+// PROTOCOL §2.2: a response too large was replaced before it gets here
 #[tokio::test]
 async fn a_frame_sent_over_the_limit_is_not_stopped_here() {
     let (errors, mut seen) = mpsc::unbounded_channel();

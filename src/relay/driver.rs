@@ -314,6 +314,7 @@ impl Driver {
 
     fn act(&mut self, action: Action<Hold>, core: &mut Core, now: Instant) {
         match action {
+            // PROTOCOL §2: initiated outbound by the client
             Action::Dial => self.pending = Pending::Dial(self.dial(core.lock.clone())),
             Action::Send(text) => self.on_socket(|socket| socket.send(text)),
             Action::Ping(number) => self.on_socket(|socket| socket.ping(number)),
@@ -358,6 +359,7 @@ impl Driver {
         let relay = Arc::clone(&self.wiring.relay);
         let core = Arc::clone(&self.core);
         Box::pin(async move {
+            // PROTOCOL §2.5: on reconnect, the same API key, as its source has it now
             let key = lock.key(&relay).await.map_err(|e| failure("api_key", e.to_string()))?;
             core.lock().unwrap_or_else(PoisonError::into_inner).dialled_key = Some(key.fingerprint());
             // PROTOCOL §2.1: the version header; version 1 knows none

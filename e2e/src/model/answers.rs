@@ -87,6 +87,7 @@ impl Composer<'_> {
         self.whole_saying(&"a".repeat(padding + 1))
     }
 
+    // PROTOCOL §1: a minimal completion object, or the Responses body
     fn whole_saying(&self, reply: &str) -> String {
         match self.api {
             Api::Chat => json!({

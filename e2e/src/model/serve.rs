@@ -19,6 +19,7 @@ use super::{Behaviour, Exact, Exchange, Shared};
 
 pub(super) type Reply = Response<UnsyncBoxBody<Bytes, io::Error>>;
 
+// PROTOCOL §1: handle concurrent requests: each in its own task
 /// Answers one HTTP request; an error hangs up.
 pub(super) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<Reply> {
     let (head, body) = request.into_parts();
@@ -45,8 +46,10 @@ pub(super) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> io
             "incorrect API key provided",
         ));
     }
+    // PROTOCOL §1: one or both of the endpoints, here both
     let api = match (&head.method, path.as_str()) {
         (&Method::GET, "/v1/models") => return Ok(json(StatusCode::OK, MODELS)),
+        // PROTOCOL 0.1.2 §1: it must implement this endpoint
         (&Method::POST, "/v1/chat/completions") => Api::Chat,
         (&Method::POST, "/v1/responses") => Api::Responses,
         (_, "/v1/models" | "/v1/chat/completions" | "/v1/responses") => {
@@ -186,6 +189,7 @@ fn authorised(shared: &Shared, given: Option<&HeaderValue>) -> bool {
     }
 }
 
+// PROTOCOL §1: a standard HTTP error status with an error object
 fn error(status: StatusCode, code: &str, message: &str) -> Reply {
     let body = serde_json::json!({
         "error": {"message": message, "type": "invalid_request_error", "param": null, "code": code}

@@ -67,11 +67,13 @@ pub(super) fn upgrade(shared: &Arc<Shared>, mut request: Request<Incoming>) -> R
 }
 
 fn judge(shared: &Shared, headers: &HeaderMap) -> Verdict {
-    // PROTOCOL §3.1: the version first; accepting makes the code reach the client. Version 1 knows no such header.
+    // PROTOCOL §2.1, §3.1: the version first; accepting makes 4002 reach the client. Version 1 knows no such header.
     let spoken = headers.get("spectral-bridge-protocol").map(HeaderValue::as_bytes);
     if shared.options.version == Version::V2 && spoken != Some(b"2") {
         return Verdict::Close(4002, "unsupported protocol version");
     }
+    // PROTOCOL §2.1, §3.1: a key that is absent or invalid is refused with 4001, or before accepting as the reference does
+    // PROTOCOL 0.1.2 §2.1, §3.1: 4001
     match bearer(headers).and_then(|key| shared.keys.authenticate(key)) {
         Some(slot) => Verdict::Welcome(slot),
         None => match shared.options.refusal {

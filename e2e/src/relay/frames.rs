@@ -54,6 +54,7 @@ pub struct Answer {
 #[must_use]
 pub fn connected(version: Version) -> Utf8Bytes {
     Utf8Bytes::from_static(match version {
+        // PROTOCOL 0.1.2 §2.1: the frame names no version
         Version::V1 => r#"{"type":"connected"}"#,
         Version::V2 => r#"{"type":"connected","protocol":2}"#,
     })
@@ -99,6 +100,7 @@ pub fn request(version: Version, request_id: &str, call: &Call<'_>) -> Result<Ut
 /// Reads what a client sent.
 #[must_use]
 pub fn read(text: &Utf8Bytes) -> Inbound {
+    // PROTOCOL §2.2: UTF-8 encoded JSON; anything else is ignored
     let Ok(frame) = serde_json::from_str::<Frame<'_>>(text.as_str()) else {
         return Inbound::Unknown;
     };

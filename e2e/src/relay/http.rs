@@ -34,9 +34,11 @@ pub(super) async fn serve(shared: Arc<Shared>, face: Face, request: Request<Inco
         Face::Internal => (false, true),
         Face::Both => (true, true),
     };
+    // PROTOCOL §3, §3.1: the public WebSocket endpoint /connect is mandatory
     if public && request.uri().path() == "/connect" {
         return Ok(connect::upgrade(&shared, request));
     }
+    // PROTOCOL §3.3: forwarding is not publicly reachable
     if !internal {
         return Ok(refusal(StatusCode::NOT_FOUND, "not_found", "nothing here but /connect"));
     }
@@ -48,6 +50,7 @@ async fn route(shared: &Arc<Shared>, request: Request<Incoming>) -> Reply {
     match (request.method(), path.as_str()) {
         (&Method::GET, "/health") => return health(shared),
         (&Method::POST, "/relays") => return provision(shared, request).await,
+        // PROTOCOL §3.2: a single endpoint
         (&Method::POST, "/v1/chat/completions" | "/v1/responses") => {
             return forward(shared, DEFAULT_RELAY, &path, request).await;
         }
@@ -57,6 +60,7 @@ async fn route(shared: &Arc<Shared>, request: Request<Incoming>) -> Reply {
         .strip_prefix("/relays/")
         .and_then(|rest| rest.find('/').map(|at| rest.split_at(at)));
     match below {
+        // PROTOCOL §3.3: resolve the relay ID
         Some((relay, path)) => forward(shared, relay, path, request).await,
         None => refusal(StatusCode::NOT_FOUND, "not_found", "no such endpoint"),
     }
@@ -77,7 +81,7 @@ struct Provision {
     relay_id: String,
 }
 
-/// PROTOCOL §3.4: the caller names a relay, the server makes its key.
+/// `PROTOCOL §3.4`: the caller names a relay, the server makes its key.
 async fn provision(shared: &Shared, request: Request<Incoming>) -> Reply {
     let body = match collect(request.into_body(), 64 * 1024).await {
         Ok(body) => body,
@@ -208,7 +212,7 @@ async fn collect(body: Incoming, limit: usize) -> Result<Bytes, Box<Reply>> {
     }
 }
 
-/// PROTOCOL §2.2: a request too large for a frame fails straight away.
+/// `PROTOCOL §2.2`: a request too large for a frame fails straight away.
 fn too_large(limit: usize) -> Reply {
     let message = format!("the request does not fit a frame of {limit} bytes");
     let mut reply = refusal(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", &message);

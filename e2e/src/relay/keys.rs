@@ -69,6 +69,8 @@ impl Keys {
         Some(key)
     }
 
+    // PROTOCOL §2.5, §3.1: the same tunnel identity, the same connection slot, however often the client reconnects
+    // PROTOCOL §3.3: each key maps to a relay ID
     /// The slot that `key` opens.
     pub(super) fn authenticate(&self, key: &str) -> Option<Arc<Slot>> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
@@ -96,6 +98,7 @@ impl Keys {
             .collect()
     }
 
+    // PROTOCOL §2.2: the request id is assigned by the server
     /// An id no other request has.
     pub(super) fn next_request_id(&self) -> String {
         format!(

@@ -87,9 +87,9 @@ impl RelayOptions {
             refusal: Refusal::Handshake,
             keys: vec![(DEFAULT_RELAY.to_owned(), key.to_owned())],
             request_timeout: match version {
-                // PROTOCOL 0.1.2 §3.1
+                // PROTOCOL 0.1.2 §3.1: 30 seconds
                 Version::V1 => Duration::from_secs(30),
-                // PROTOCOL §3.1
+                // PROTOCOL §3.1: the server's timeout
                 Version::V2 => Duration::from_secs(600),
             },
             reconnect_wait: Duration::from_secs(10),
@@ -106,5 +106,5 @@ impl RelayOptions {
 /// The relay that `/v1/…` reaches.
 pub const DEFAULT_RELAY: &str = "default";
 
-/// PROTOCOL §2.2
+/// `PROTOCOL §2.2`: a frame is at most 16 MiB.
 pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;

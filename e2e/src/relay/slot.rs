@@ -164,6 +164,7 @@ impl Slot {
         match timeout(self.options.request_timeout, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(Failure::Stopping),
+            // PROTOCOL §3.1: no response within the server's timeout
             Err(_) => Err(Failure::Timeout),
         }
     }
@@ -195,6 +196,7 @@ impl Slot {
             return Err(Failure::Stopping);
         }
         let Some(link) = &state.link else {
+            // PROTOCOL §3.1: no client has connected yet: an error at once; else wait briefly
             return Err(if state.seen {
                 Failure::Away
             } else {
@@ -203,7 +205,8 @@ impl Slot {
         };
         let connection = link.number;
         let request = Outgoing::Request(request_id.to_owned(), frame.clone());
-        // PROTOCOL §2.5: what cannot be sent fails straight away and is not kept.
+        // PROTOCOL §3.1: to the active connection; a frame that can't be sent fails at once
+        // PROTOCOL §2.5: what cannot be sent fails straight away and is not kept
         link.commands.send(request).map_err(|_| Failure::NotSent)?;
         state.sent += 1;
         let (answer, receipt) = oneshot::channel();
@@ -260,14 +263,17 @@ impl Slot {
                 };
             }
             Hello::Text(text) => drop(link.commands.send(Outgoing::Text(text.as_str().into()))),
+            // PROTOCOL §2.1, §3.1: a confirmation frame before any request frames
             Hello::Connected => drop(
                 link.commands
                     .send(Outgoing::Text(frames::connected(self.options.version))),
             ),
         }
+        // PROTOCOL 0.1.2 §2.5: nothing is sent again; what is lost is the relay's responsibility to time out
         if self.options.version == Version::V2 {
             state.resend(&link);
         }
+        // PROTOCOL §3.1: register the active connection; do not reject one whose key is known
         state.link = Some(link);
         state.seen = true;
         self.presence.send_replace(number);
@@ -283,11 +289,12 @@ impl Slot {
         let mut state = locked(&self.state);
         self.journal.add(&self.id, number, || Event::Closed(ending.code()));
         let newest = state.connections == number;
+        // PROTOCOL §2.5: a disconnect does not fail pending requests
         if state.link.as_ref().is_some_and(|link| link.number == number) {
             state.link = None;
             self.presence.send_replace(0);
         }
-        // PROTOCOL §2.6: 1001 means that the client is gone, unless a newer connection replaced this one.
+        // PROTOCOL §2.6, §3.1: 1001 means that the client is gone, unless a newer connection replaced this one.
         if self.options.version == Version::V2 && ending == Ending::ByClient(Some(1001)) && newest {
             state.fail_all(&Failure::Gone);
         }
@@ -317,10 +324,15 @@ impl Slot {
             }
             Inbound::Response(request_id, answer) => {
                 let mut state = locked(&self.state);
-                // PROTOCOL §2.2: every response is acked, on the current connection, even one no longer tracked.
+                // PROTOCOL §2.2: acks every response, on the current connection, even one no longer tracked
+                // PROTOCOL §3.1: ack every response
+                // PROTOCOL 0.1.2 §2.2: two message types, and an ack is none of them
                 if self.options.version == Version::V2 && !state.withhold_acks {
                     state.push(Outgoing::Text(frames::ack(&request_id)));
                 }
+                // PROTOCOL §2.2, §3.1: the response frame, matched by request_id across reconnects
+                // PROTOCOL §2.3: responses come in any order
+                // PROTOCOL §2.5: one for a request already completed is acked above and ignored
                 if let Some(pending) = state.pending.remove(&request_id) {
                     drop(pending.answer.send(answer.map_err(Failure::Unreadable)));
                 }
@@ -336,6 +348,7 @@ impl Slot {
     pub(super) fn stop(&self) {
         let mut state = locked(&self.state);
         state.stopping = true;
+        // PROTOCOL §3.1: 1012, and the pending requests fail straight away
         state.push(Outgoing::Close(1012, "relay is shutting down"));
         state.link = None;
         state.fail_all(&Failure::Stopping);

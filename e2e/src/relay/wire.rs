@@ -76,6 +76,7 @@ pub(super) async fn serve<S>(
             stop = wire.run() => break stop,
             () = cut.notified() => break Stop::Ended(Ending::Broken),
             () = &mut rotation, if !rotated => {
+                // PROTOCOL §2.5, §3.1: 4003 at the age that was asked for
                 rotated = true;
                 slot.close(4003, "rotation");
             }

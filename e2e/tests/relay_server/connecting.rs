@@ -10,6 +10,7 @@ use crate::{CHAT, KEY, PATIENCE, answer, call, relay, relay_with, slot};
 
 const RIGHT_KEY: (&str, &str) = ("authorization", "Bearer the-key");
 
+// PROTOCOL §2.1, §3.1: a confirmation frame before any request frames
 #[tokio::test]
 async fn the_connected_frame_comes_first_and_echoes_the_version() {
     let relay = relay().await;
@@ -20,6 +21,7 @@ async fn the_connected_frame_comes_first_and_echoes_the_version() {
     relay.connected(1, PATIENCE).await.unwrap();
 }
 
+// PROTOCOL §2.1, §3.1: accepted and closed with 4002
 #[tokio::test]
 async fn a_missing_or_unknown_version_is_accepted_and_closed_with_4002() {
     let relay = relay().await;
@@ -36,6 +38,7 @@ async fn a_missing_or_unknown_version_is_accepted_and_closed_with_4002() {
     assert!(!slot(&relay).is_connected());
 }
 
+// PROTOCOL §2.1, §3.1: a key that is absent or invalid: 4001, or a failed handshake
 #[tokio::test]
 async fn a_wrong_or_absent_key_fails_the_handshake_with_403() {
     let relay = relay().await;
@@ -57,6 +60,7 @@ async fn a_wrong_or_absent_key_fails_the_handshake_with_403() {
     assert_eq!(relay.journal().refusals(), 5);
 }
 
+// PROTOCOL §2.1, §3.1: a key that is absent or invalid: 4001, or a failed handshake
 #[tokio::test]
 async fn a_wrong_key_can_be_told_by_close_code_4001_instead() {
     let relay = relay_with(|options| options.refusal = Refusal::Close).await;
@@ -65,6 +69,7 @@ async fn a_wrong_key_can_be_told_by_close_code_4001_instead() {
     assert_eq!(client.closed().await.0, 4001);
 }
 
+// PROTOCOL §3.1: accept the newer connection, close the older one; do not reject; register
 #[tokio::test]
 async fn a_newer_connection_replaces_the_older_one_cleanly() {
     let relay = relay().await;
@@ -77,6 +82,7 @@ async fn a_newer_connection_replaces_the_older_one_cleanly() {
     assert_eq!(answer(call).await.status, 200);
 }
 
+// PROTOCOL §3.1: the same connection slot
 #[tokio::test]
 async fn a_key_that_was_changed_opens_the_same_slot_and_the_old_one_nothing() {
     let relay = relay().await;
@@ -90,6 +96,7 @@ async fn a_key_that_was_changed_opens_the_same_slot_and_the_old_one_nothing() {
     assert_eq!(answer(call).await.status, 200);
 }
 
+// PROTOCOL §3, §3.1: /connect, the mandatory public WebSocket endpoint
 #[tokio::test]
 async fn what_is_no_websocket_handshake_is_refused() {
     let relay = relay().await;
@@ -97,6 +104,7 @@ async fn what_is_no_websocket_handshake_is_refused() {
     assert_eq!(http::get(&url).await.unwrap().status, 426);
 }
 
+// PROTOCOL §3.3: not publicly reachable
 #[tokio::test]
 async fn the_public_address_forwards_nothing() {
     let relay = relay().await;

@@ -12,6 +12,7 @@ use futures_util::SinkExt;
 
 const EXACT: &str = include_str!("../../fixtures/frames/body.json");
 
+// PROTOCOL §3.1: push request frames to the active connection
 #[tokio::test]
 async fn a_body_crosses_byte_for_byte_in_both_directions() {
     let relay = relay().await;
@@ -29,6 +30,8 @@ async fn a_body_crosses_byte_for_byte_in_both_directions() {
     assert_eq!(reply.headers["content-length"], EXACT.len().to_string());
 }
 
+// PROTOCOL §2.2: the request id is assigned by the server
+// PROTOCOL §3.2: a single endpoint for callers
 #[tokio::test]
 async fn a_request_frame_has_exactly_the_fields_of_the_text() {
     let relay = relay().await;
@@ -107,6 +110,7 @@ async fn status_and_headers_of_the_response_frame_reach_the_caller() {
     assert!(!reply.headers.contains_key("connection") && !reply.headers.contains_key("x-number"));
 }
 
+// PROTOCOL §2.2, §2.3: responses in any order, matched by request_id
 #[tokio::test]
 async fn answers_in_any_order_find_their_callers() {
     let relay = relay().await;
@@ -129,6 +133,9 @@ async fn answers_in_any_order_find_their_callers() {
     assert_eq!(slot(&relay).pending(), 0);
 }
 
+// PROTOCOL §2.2: acks every response; an ack is never itself acknowledged
+// PROTOCOL §3.1: ack every response
+// PROTOCOL §2.5: a response for a request already completed is acked and ignored
 #[tokio::test]
 async fn every_response_is_acked_also_twice_and_for_nobody() {
     let relay = relay().await;
@@ -166,6 +173,7 @@ async fn acks_can_be_withheld_and_requests_repeated() {
     client.hears_nothing().await;
 }
 
+// PROTOCOL §2.2: a frame of an unknown type or that isn't a JSON object is ignored
 #[tokio::test]
 async fn frames_without_meaning_change_nothing() {
     let relay = relay().await;
@@ -217,6 +225,7 @@ async fn an_unreadable_response_is_acked_and_told_as_502() {
     }
 }
 
+// PROTOCOL §3.1: no client has connected yet
 #[tokio::test]
 async fn without_any_client_yet_the_caller_hears_503_at_once() {
     // A reconnect that would be waited for far longer than the test runs.
@@ -228,6 +237,7 @@ async fn without_any_client_yet_the_caller_hears_503_at_once() {
     );
 }
 
+// PROTOCOL §3.1: no response within the server's timeout
 #[tokio::test]
 async fn a_request_nobody_answers_is_504_and_its_late_response_is_acked() {
     let relay = relay_with(|options| options.request_timeout = SOON).await;
@@ -270,6 +280,7 @@ async fn a_body_that_is_not_json_is_400_and_never_sent() {
     client.hears_nothing().await;
 }
 
+// PROTOCOL §2.1, §3.1: a confirmation frame before any request frames
 #[tokio::test]
 async fn no_request_precedes_the_first_frame() {
     let relay = relay_with(|options| options.hello = Hello::Text("first".to_owned())).await;

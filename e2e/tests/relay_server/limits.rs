@@ -15,6 +15,7 @@ fn response_of(size: usize, id: &str) -> String {
     )
 }
 
+// PROTOCOL §2.2: a frame is at most 16 MiB; a larger one closes with 1009
 #[tokio::test]
 async fn a_response_of_exactly_16_mib_passes_and_one_byte_more_closes_with_1009() {
     let relay = relay().await;
@@ -34,6 +35,7 @@ async fn a_response_of_exactly_16_mib_passes_and_one_byte_more_closes_with_1009(
     assert!(!second.is_finished(), "the request stays pending");
 }
 
+// PROTOCOL §2.2: a request too large fails straight away
 #[tokio::test]
 async fn a_request_frame_of_exactly_the_limit_passes_and_one_byte_more_is_413() {
     let relay = relay().await;
@@ -63,6 +65,7 @@ async fn a_body_beyond_the_limit_is_413_without_being_read_to_its_end() {
     client.hears_nothing().await;
 }
 
+// PROTOCOL §2.2: UTF-8; a text frame that is none breaks RFC 6455 itself
 #[tokio::test]
 async fn a_text_frame_that_is_not_utf_8_closes_with_1007() {
     use futures_util::SinkExt;

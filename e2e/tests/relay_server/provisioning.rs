@@ -13,6 +13,8 @@ use tokio_rustls::TlsConnector;
 use crate::client::Client;
 use crate::{CHAT, KEY, PATIENCE, answer, call, relay, relay_with};
 
+// PROTOCOL §3.3: each key maps to a relay ID; callers resolve it to its connection
+// PROTOCOL §3.4: the server makes its key
 #[tokio::test]
 async fn a_provisioned_key_opens_its_own_relay() {
     let relay = relay().await;

@@ -11,6 +11,8 @@ async fn lose(client: Client, relay: &Relay) {
     slot(relay).disconnected(PATIENCE).await.unwrap();
 }
 
+// PROTOCOL §2.5: a request outlives the connection; the same tunnel identity
+// PROTOCOL §3.1: the same connection slot; matched by request_id across reconnects; do not reject a reconnect
 #[tokio::test]
 async fn an_answer_may_come_on_a_later_connection() {
     let relay = relay().await;
@@ -27,6 +29,7 @@ async fn an_answer_may_come_on_a_later_connection() {
     assert_eq!(answer(call).await.body, "7");
 }
 
+// PROTOCOL §2.5: neither acked nor answered is sent again
 #[tokio::test]
 async fn what_was_neither_acked_nor_answered_is_sent_again_in_order() {
     let relay = relay().await;
@@ -70,6 +73,7 @@ async fn what_a_replaced_connection_did_not_ack_is_sent_on_the_newer_one() {
     assert_eq!(answer(call).await.body, "9");
 }
 
+// PROTOCOL §3.1: wait briefly for it to reconnect
 #[tokio::test]
 async fn a_request_waits_for_a_client_that_was_there_before() {
     let relay = relay().await;
@@ -82,6 +86,7 @@ async fn a_request_waits_for_a_client_that_was_there_before() {
     assert_eq!(answer(call).await.status, 200);
 }
 
+// PROTOCOL §3.1: wait briefly for it to reconnect
 #[tokio::test]
 async fn a_client_that_does_not_come_back_is_503() {
     let relay = relay_with(|options| options.reconnect_wait = SOON).await;
@@ -105,6 +110,7 @@ async fn a_cut_leaves_the_client_without_a_close_frame() {
     assert_eq!(relay.journal().closes(), [None]);
 }
 
+// PROTOCOL §2.5, §3.1: 4003 (rotation)
 #[tokio::test]
 async fn at_its_age_a_connection_is_closed_with_4003() {
     let relay = relay_with(|options| options.rotate_after = Some(SOON)).await;

@@ -3,6 +3,7 @@
 use crate::client::Client;
 use crate::{CHAT, PATIENCE, answer, call, relay, slot};
 
+// PROTOCOL §2.6, §3.1: 1001
 #[tokio::test]
 async fn a_clients_1001_fails_its_pending_requests_at_once() {
     let relay = relay().await;
@@ -35,6 +36,7 @@ async fn an_answer_sent_before_the_1001_still_counts() {
     assert_eq!(answer(call).await.status, 200);
 }
 
+// PROTOCOL §2.6, §3.1: 1001
 #[tokio::test]
 async fn a_1001_from_a_replaced_connection_fails_nothing() {
     let relay = relay().await;
@@ -72,6 +74,7 @@ async fn any_other_close_leaves_requests_pending() {
     assert_eq!(answer(call).await.status, 200);
 }
 
+// PROTOCOL §3.1: 1012, and the pending requests fail straight away
 #[tokio::test]
 async fn a_relay_that_stops_closes_with_1012_and_fails_what_is_pending() {
     let mut relay = relay().await;

@@ -9,6 +9,7 @@ use crate::{CHAT, KEY, PATIENCE, answer, call, slot};
 
 async fn relay(change: impl FnOnce(&mut RelayOptions)) -> Relay {
     let mut options = RelayOptions::new(Version::V1, KEY);
+    // PROTOCOL 0.1.2 §3.1: within 30 seconds
     assert_eq!(options.request_timeout, Duration::from_secs(30));
     change(&mut options);
     Relay::start(options).await.unwrap()
@@ -22,6 +23,8 @@ async fn welcome(relay: &Relay) -> Client {
     client
 }
 
+// PROTOCOL 0.1.2 §2.1: the connected frame names no version
+// PROTOCOL 0.1.2 §2.2: two message types, and an ack is none of them
 #[tokio::test]
 async fn a_request_names_no_path_and_its_response_is_not_acked() {
     let relay = relay(|_| {}).await;
@@ -35,6 +38,7 @@ async fn a_request_names_no_path_and_its_response_is_not_acked() {
     client.hears_nothing().await;
 }
 
+// PROTOCOL 0.1.2 §2.2: one endpoint
 #[tokio::test]
 async fn there_is_one_endpoint() {
     let relay = relay(|_| {}).await;
@@ -43,6 +47,7 @@ async fn there_is_one_endpoint() {
     client.hears_nothing().await;
 }
 
+// PROTOCOL 0.1.2 §3.1: without a connection, an error at once
 #[tokio::test]
 async fn without_a_connection_callers_hear_503_at_once() {
     let relay = relay(|options| options.reconnect_wait = PATIENCE * 100).await;
@@ -52,6 +57,7 @@ async fn without_a_connection_callers_hear_503_at_once() {
     assert_eq!(answer(call(&relay, CHAT, "{}")).await.status, 503);
 }
 
+// PROTOCOL 0.1.2 §2.5: the relay's responsibility to time out
 #[tokio::test]
 async fn nothing_is_sent_again_and_a_lost_request_times_out() {
     let relay = relay(|options| options.request_timeout = SOON * 4).await;
@@ -66,6 +72,7 @@ async fn nothing_is_sent_again_and_a_lost_request_times_out() {
     assert_eq!(answer(call).await.status, 504);
 }
 
+// PROTOCOL 0.1.2 §2.1, §3.1: 4001, or a failed handshake
 #[tokio::test]
 async fn a_wrong_key_is_refused() {
     let relay = relay(|_| {}).await;

@@ -41,6 +41,7 @@ impl<H> Session<H> {
         if self.is_finishing() {
             return;
         }
+        // PROTOCOL §2.6: lets the requests in flight finish, up to a grace period
         let over = drain.deadline <= now;
         if !over && !self.requests.is_empty() && !matches!(self.link, Link::Stopped | Link::WaitingForListener) {
             return;

@@ -31,6 +31,7 @@ impl<H> Session<H> {
 
     fn on_hello(&mut self, now: Instant, hello: Hello) {
         let version = match (hello, self.settings.protocol) {
+            // PROTOCOL 0.1.2 §2.1: the frame of version 1 names no version
             (Hello::V1, ProtocolChoice::Auto | ProtocolChoice::V1) => Version::V1,
             (Hello::V2, ProtocolChoice::Auto | ProtocolChoice::V2) => Version::V2,
             // PROTOCOL §2.1: versions are not negotiated; not retried without user intervention
@@ -71,6 +72,7 @@ impl<H> Session<H> {
 
     fn on_request(&mut self, now: Instant, id: &str, payload: Option<&Payload<'_>>, text: &Text, hold: Option<H>) {
         let id = RequestId::from(id);
+        // PROTOCOL 0.1.2 §2.2: two message types, and an ack is none of them
         if self.version == Some(Version::V2) {
             // PROTOCOL §2.2: acks every request frame as soon as it receives it, before forwarding it
             self.send(frame::ack(&id));
@@ -99,6 +101,7 @@ impl<H> Session<H> {
         hold: Option<H>,
     ) {
         self.totals.requests += 1;
+        // PROTOCOL §2.5: counted from when it receives the request
         let deadline = now + self.settings.request_timeout;
         match self.admit(&id, payload, text, hold) {
             Ok((Asked { path, headers, body }, hold)) => {

@@ -1,4 +1,4 @@
-//! Tier 1: what goes in, then what comes out, one file per concern.
+//! Tier 1: what goes in, then what comes out, one file per concern. Tier 2: `model`.
 
 mod acks;
 mod backoff;
@@ -9,6 +9,7 @@ mod faults;
 mod harness;
 mod hello;
 mod keepalive;
+mod model;
 mod reconnect;
 mod seeded;
 mod settings;

@@ -22,6 +22,7 @@ fn drain(attached: &mut Attached) -> impl Iterator<Item = Outgoing> {
 }
 
 // PROTOCOL §2.5: what was never sent fails straight away; only what was sent and not acked is sent again.
+// PROTOCOL §3.1: a frame that can't be sent is an error for the caller at once
 #[tokio::test]
 async fn a_request_that_was_never_written_fails_and_a_written_one_stays() {
     let slot = Arc::new(slot());
@@ -50,7 +51,7 @@ async fn a_request_that_was_never_written_fails_and_a_written_one_stays() {
     written.abort();
 }
 
-// PROTOCOL §2.5: what moved to a newer connection is not lost with the older one's queue.
+// PROTOCOL §2.5: not acked is sent again: what moved to a newer connection is not lost with the older one's queue.
 #[tokio::test]
 async fn what_an_older_connection_never_wrote_is_not_failed_once_a_newer_one_has_it() {
     let slot = Arc::new(slot());

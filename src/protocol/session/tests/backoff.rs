@@ -26,6 +26,7 @@ fn delay(script: &mut Script) -> u64 {
     told
 }
 
+// PROTOCOL §2: a persistent connection
 // PROTOCOL §2.5: the table of version 2
 #[test]
 fn attempts_follow_the_table_of_version_2() {

@@ -15,7 +15,8 @@ fn refused(id: &str, path: &str) -> String {
     format!(r#"{{"type":"request","request_id":"{id}","payload":{{"path":"{path}"}}}}"#)
 }
 
-// PROTOCOL §2.3: the client must handle request frames concurrently
+// PROTOCOL §2.3: the client must handle request frames concurrently, immediately dispatch each and go on reading
+// PROTOCOL §1: multiple requests simultaneously
 #[test]
 fn requests_are_forwarded_at_once_up_to_max_in_flight() {
     let mut script = small(2, 8);
@@ -77,7 +78,7 @@ fn an_overloaded_answer_is_held_until_its_ack() {
     );
 }
 
-// PROTOCOL §2.2: acks need no room
+// an ack needs no room
 #[test]
 fn an_ack_is_taken_without_room_in_the_byte_budget() {
     let mut script = connected_v2();

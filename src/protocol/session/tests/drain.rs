@@ -153,7 +153,7 @@ fn a_relay_that_does_not_answer_the_close_is_cut_off() {
     assert_finished(&mut script);
 }
 
-// PROTOCOL §2.6: frames after the close: the relay fails its pending requests straight away
+// PROTOCOL §2.6: it closes the connection: frames after the close are of no use, the relay fails what is pending
 #[test]
 fn nothing_is_answered_after_the_close() {
     let mut script = connected_v2();
@@ -203,7 +203,7 @@ fn a_drain_ends_a_backoff_when_something_is_pending() {
     script.drain(8).expect(["(draining 0 in flight, 1 held)", "dial"]);
 }
 
-// PROTOCOL §2.6: nothing is pending and no connection to close
+// PROTOCOL §2.6: it closes the connection; here nothing is pending and there is none to close
 #[test]
 fn without_a_connection_and_nothing_pending_it_is_over_at_once() {
     let waiting: fn(&mut Script) = |_| {};
@@ -327,7 +327,7 @@ fn a_drain_while_a_stop_is_being_closed_finishes_with_it() {
     assert_finished(&mut script);
 }
 
-// PROTOCOL §2.4: the keepalive goes on while draining
+// PROTOCOL §2.4: every 30 seconds, while draining too
 #[test]
 fn a_stale_connection_is_noticed_while_draining() {
     let mut script = connected_v2();

@@ -59,6 +59,8 @@ fn a_payload_that_is_no_object_is_400() {
 }
 
 // PROTOCOL §2.2: forwards the request to the endpoint that path names, chat completions when it names none
+// PROTOCOL §1: to the endpoint named by the frame
+// PROTOCOL 0.1.2 §2.2: one endpoint, which a frame of version 1 does not name
 #[test]
 fn a_request_is_forwarded_with_its_path_its_body_and_its_deadline() {
     let mut script = connected_v2();

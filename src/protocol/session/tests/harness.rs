@@ -21,7 +21,7 @@ use crate::usage::Usage;
 pub(super) struct Hold(Rc<Cell<usize>>);
 
 impl Hold {
-    fn new(count: &Rc<Cell<usize>>) -> Self {
+    pub(super) fn new(count: &Rc<Cell<usize>>) -> Self {
         count.set(count.get() + 1);
         Self(Rc::clone(count))
     }

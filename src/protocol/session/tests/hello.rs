@@ -103,7 +103,7 @@ fn a_second_connected_frame_says_nothing_new() {
     script.request("a").expect(["ack a", "forward a"]);
 }
 
-// PROTOCOL §2.2: such a frame must not close the connection
+// PROTOCOL §2.2: what is no UTF-8 encoded JSON object must not close the connection
 #[test]
 fn frames_that_are_none_do_not_close_an_open_connection() {
     let mut script = connected_v2();

@@ -52,7 +52,7 @@ fn a_ping_that_cannot_be_written_is_not_waited_for_for_ever() {
     script.at(165).deadline().expect(["abort", "(no_pong, retry in 0)"]);
 }
 
-// PROTOCOL §2.4: RFC 6455 §5.5.3 lets a peer send pongs that nobody asked for
+// RFC 6455 §5.5.3 lets a peer send pongs that nobody asked for
 #[test]
 fn a_pong_that_answers_none_of_our_pings_is_ignored() {
     let mut script = connected_v2();
@@ -62,7 +62,7 @@ fn a_pong_that_answers_none_of_our_pings_is_ignored() {
     script.at(40).deadline().expect_done(["abort"]);
 }
 
-// PROTOCOL §2.4: RFC 6455 §5.5.3: a pong to an older ping answers that one only
+// RFC 6455 §5.5.3: a pong to an older ping answers that one only
 #[test]
 fn a_pong_of_an_earlier_ping_does_not_answer_a_later_one() {
     let mut script = connected_v2();
@@ -71,7 +71,7 @@ fn a_pong_of_an_earlier_ping_does_not_answer_a_later_one() {
     script.pong(1).at(70).deadline().expect_done(["abort"]);
 }
 
-// PROTOCOL §2.4
+// PROTOCOL §2.4: within 10 seconds of a ping
 #[test]
 fn a_pong_that_overtakes_the_news_of_its_ping_counts() {
     let mut script = connected_v2();
@@ -79,7 +79,7 @@ fn a_pong_that_overtakes_the_news_of_its_ping_counts() {
     assert_eq!(script.deadline_at(), Some(60_000));
 }
 
-// PROTOCOL §2.4: from the ping on, whatever else arrives
+// PROTOCOL §2.4: 10 seconds from the ping on, whatever else arrives
 #[test]
 fn other_frames_do_not_stand_in_for_a_pong() {
     let mut script = connected_v2();

@@ -73,7 +73,7 @@ fn a_reconnect_forwards_nothing() {
     assert_eq!(script.at_adapter(), ["a"]);
 }
 
-// PROTOCOL §2.5: resending happens after a reconnect, only for what is not acked
+// PROTOCOL §2.5: after every reconnect, and only then, what is not acked yet
 #[test]
 fn nothing_is_sent_again_on_a_connection_that_stays() {
     let mut script = connected_v2();

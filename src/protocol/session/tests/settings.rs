@@ -39,7 +39,7 @@ fn a_change_ends_a_backoff() {
     script.settings_changed(true).expect(["dial"]);
 }
 
-// PROTOCOL §2.1: a new key must not be missed because an attempt with the old one is under way
+// PROTOCOL §2.1: user intervention: a new key must not be missed because an attempt with the old one is under way
 #[test]
 fn a_change_while_dialling_starts_the_attempt_again() {
     let mut script = Script::new();

@@ -108,7 +108,7 @@ fn several_deadlines_of_one_instant_pass_in_the_order_of_receipt() {
     ]);
 }
 
-// PROTOCOL §2.5: once the relay's timeout has passed there is nobody to answer
+// PROTOCOL §2.5: it may drop a response: once the relay's timeout has passed there is nobody to answer
 #[test]
 fn a_timeout_while_disconnected_gives_the_request_up_and_sends_nothing_later() {
     let mut script = connected_v2_with(|settings| settings.request_timeout = Duration::from_secs(5));
@@ -124,7 +124,7 @@ fn any_input_lets_due_deadlines_pass() {
     script.expect_done(["ack b", "cancel a", "response a 503 adapter_timeout", "forward b"]);
 }
 
-// PROTOCOL §2.5: a late answer is not lost as long as the timeout was not acted on
+// PROTOCOL §2.5: keeps each response: a late answer is not lost as long as the timeout was not acted on
 #[test]
 fn an_answer_that_comes_at_its_deadline_is_still_sent() {
     let mut script = connected_v2_with(|settings| settings.request_timeout = Duration::from_secs(5));

@@ -24,6 +24,7 @@ fn nothing_is_kept_for_a_version_1_relay() {
 }
 
 // PROTOCOL 0.1.2 §2.5: requests in flight at a disconnect are the relay's to time out
+// PROTOCOL 0.1.2 §2, §2.5: a persistent connection: reconnects on any disconnect
 #[test]
 fn a_lost_connection_gives_up_what_is_at_the_adapter_and_what_waits() {
     let mut script = connected_v1();
@@ -101,8 +102,12 @@ fn a_timed_out_request_is_answered_503_on_version_1_too() {
 #[test]
 fn a_connection_that_we_make_anew_gives_up_what_is_in_flight_too() {
     let mut script = connected_v1();
-    script.request("a").skip().settings_changed(true).expect(["close 1000"]);
-    script.closed(1000).expect(["cancel a", "dial"]);
+    script
+        .request("a")
+        .skip()
+        .settings_changed(true)
+        .expect(["close 1000", "cancel a"]);
+    script.closed(1000).expect(["dial"]);
     script.dialled().hello_v1().answer("a").expect(["(connected v1)"]);
     assert_eq!(script.holds(), 0);
 }
@@ -118,4 +123,14 @@ fn the_last_response_of_a_drain_has_the_rest_of_the_grace_to_get_through() {
     unanswered.request("a").drain(8).skip().at(8).deadline();
     unanswered.expect_done(["cancel a", "close 1001"]);
     assert_eq!(unanswered.deadline_at(), Some(9_000));
+}
+
+// PROTOCOL 0.1.2 §2.5: what can no longer be answered on its own connection is not put to the adapter either
+#[test]
+fn nothing_that_waits_is_forwarded_once_we_close() {
+    let mut script = connected_v1();
+    script.settings.max_in_flight = 1;
+    script.settings_changed(false).request("a").request("b").skip();
+    script.settings_changed(true).expect(["close 1000", "cancel a"]);
+    script.answer("a").expect([]);
 }
