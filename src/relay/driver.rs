@@ -324,7 +324,7 @@ impl Driver {
                 self.pending = Pending::Nothing;
             }
             Action::Forward(request) => {
-                // PROTOCOL §2.2: acks a request before forwarding it
+                // PROTOCOL §2.2: acks every request frame as soon as it receives it, before forwarding it
                 self.on_socket(Socket::push);
                 let (id, forwarder) = (request.id.clone(), Arc::clone(&self.wiring.forwarder));
                 let task = self.forwards.spawn(async move { forwarder.forward(request).await });

@@ -93,7 +93,7 @@ async fn a_request_that_a_kept_connection_took_is_never_sent_again() {
     assert!(world.envoy.is_left_alone());
 }
 
-// PROTOCOL §2.5: part of a request may be enough for an adapter to act
+// PROTOCOL §2.5: never twice: part of a request may be enough for an adapter to act
 #[tokio::test]
 async fn a_request_that_was_written_in_part_is_never_sent_again() {
     let world = World::new();

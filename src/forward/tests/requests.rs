@@ -14,7 +14,7 @@ fn model_key(file: std::path::PathBuf) -> ForwardHeader {
     }
 }
 
-// PROTOCOL §2.2: forwarded to {adapter}{path}
+// PROTOCOL §2.2: forwards the request to {adapter_url}{path}
 #[tokio::test]
 async fn a_request_reaches_the_adapter_byte_for_byte() {
     let world = World::new();

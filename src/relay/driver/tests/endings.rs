@@ -34,7 +34,7 @@ async fn a_frame_above_the_limit_closes_with_1009_and_stops_the_client_until_ask
     caller.hears_response("r-1").await;
 }
 
-// PROTOCOL §2.2: a message in fragments is as large as all of them
+// PROTOCOL §2.2: a larger frame, a message in fragments being as large as all of them
 #[tokio::test]
 async fn a_frame_above_the_limit_in_pieces_closes_with_1009_too() {
     use tokio_tungstenite::tungstenite::protocol::frame::Frame;
@@ -117,7 +117,7 @@ async fn a_key_that_cannot_be_read_is_said_and_read_when_it_comes() {
     assert_eq!(rig.relay.connect().await.authorization, "Bearer sk-late");
 }
 
-// PROTOCOL §2.5: rotation
+// PROTOCOL §2.5: 4003: pending requests carry over
 #[tokio::test]
 async fn a_rotated_connection_is_made_again_and_requests_carry_over() {
     let mut rig = Rig::start().await;

@@ -18,7 +18,7 @@ async fn a_request_crosses_from_the_relay_to_the_adapter_and_back() {
     assert_eq!(caller.version.as_deref(), Some("2"));
     caller.request("r-1").await;
     let arrival = rig.adapter.arrival().await;
-    // PROTOCOL §2.2: acked before the answer, which is not given yet
+    // PROTOCOL §2.2: acks every request frame as soon as it receives it: the answer is not given yet
     caller.hears_ack("r-1").await;
     let asked = &arrival.asked;
     assert_eq!(asked.request_line, "POST /v1/chat/completions HTTP/1.1");
@@ -92,7 +92,7 @@ async fn an_answer_outlives_the_connection_of_its_request() {
     drop(caller);
     let mut caller = rig.relay.connect().await;
     rig.until_state(RelayState::Connected).await;
-    // PROTOCOL §2.5: the relay has had no ack, so it sends the request again
+    // PROTOCOL §2.5: hasn't acked: the relay has had no ack, so it sends the request again
     caller.request("r-1").await;
     caller.hears_ack("r-1").await;
     arrival.answer("[1]");
