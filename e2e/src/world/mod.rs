@@ -5,10 +5,13 @@
 
 mod certificates;
 mod envoy;
+pub mod fault_proxy;
 pub mod http;
+pub mod load;
 mod places;
 mod process;
 mod scratch;
+pub mod seed;
 pub mod site;
 mod template;
 
