@@ -6,11 +6,11 @@ use std::time::Duration;
 use e2e::model::{Behaviour, Model};
 use e2e::relay::{Relay, RelayOptions};
 use e2e::world::fault_proxy::{Ending, FaultProxy, Weather};
-use e2e::world::free_address;
 use e2e::world::http::{Reply, post};
 use e2e::world::load::{Account, Callers, Counts, Seen, impatient};
 use e2e::world::seed::Seed;
 use e2e::world::site::{DEADLINE, Plan, Shipped, Site, chat};
+use e2e::world::{eventually, free_address};
 use tokio::task::JoinHandle;
 
 /// A site whose relay is behind a proxy.
@@ -91,14 +91,17 @@ async fn two_thousand_requests_survive_a_hundred_cuts_and_restarts_on_both_sides
         ..Weather::CALM
     });
     let callers = Callers::new(&relay, &["default"], 1024..=200 * 1024, seed);
+    let callers = callers.asking(&["demo", "demo", "delay-30ms", "delay-300ms"]);
     let restarts = async {
         for step in 1..=4 {
             callers.reached(REQUESTS * step / 5).await;
-            callers.pause();
             if step % 2 == 1 {
+                callers.pause();
                 relay.kill().await;
                 relay.restart().await.unwrap();
             } else {
+                is_busy(&model).await;
+                callers.pause();
                 model.stop().await;
                 model.restart().await.unwrap();
             }
@@ -106,7 +109,8 @@ async fn two_thousand_requests_survive_a_hundred_cuts_and_restarts_on_both_sides
         }
         std::future::pending::<()>().await;
     };
-    let more = || callers.done() < REQUESTS || proxy.cuts() < CUTS;
+    // Some cuts fall into handshakes; as many connections that were open are meant.
+    let more = || callers.done() < REQUESTS || proxy.cuts() < CUTS * 3 / 2;
     tokio::select! {
         () = callers.run(LANES, more) => {}
         () = restarts => {}
@@ -119,10 +123,24 @@ async fn two_thousand_requests_survive_a_hundred_cuts_and_restarts_on_both_sides
         never = impatient(&site) => match never.unwrap() {},
     };
     println!("{} cuts on {} connections", proxy.cuts(), proxy.connections());
-    assert!(counts.disconnects >= CUTS, "{counts:?}");
-    assert!(account.relay_gone <= 2 * LANES, "{account}");
-    assert!(account.unavailable <= 2 * LANES, "{account}");
-    assert!(account.answered + 4 * LANES >= REQUESTS, "{account}");
+    assert!(counts.connections > CUTS && counts.disconnects > CUTS, "{counts:?}");
+    assert!((1..=2 * LANES).contains(&account.relay_gone), "{account}");
+    assert!((1..=2 * LANES).contains(&account.unavailable), "{account}");
+    assert!(account.asked - account.not_sent >= REQUESTS, "{account}");
+}
+
+/// Waits until the model has a request that it has not answered.
+async fn is_busy(model: &Model) {
+    let unanswered = || {
+        model
+            .ledger()
+            .exchanges()
+            .iter()
+            .any(|exchange| exchange.answer.is_none())
+    };
+    eventually("the model is busy", DEADLINE, || async { unanswered().then_some(()) })
+        .await
+        .unwrap();
 }
 
 /// Ten relays in one module, each on a link of its own that is cut four times, and nobody helps: the schedule (0, 1, 2,
@@ -133,20 +151,35 @@ async fn the_schedule_alone_brings_every_relay_back_and_no_request_fails() {
     let seed = Seed::given_or_new().unwrap();
     println!("SEED={seed}");
     let plan = Plan::new(Shipped::Sidecar).unwrap();
-    let ids: Vec<_> = (0..9).map(|n| format!("relay-{n}")).chain(["default".to_owned()]).collect();
+    let ids: Vec<_> = (0..9)
+        .map(|n| format!("relay-{n}"))
+        .chain(["default".to_owned()])
+        .collect();
     let relay = plan
         .start_relay(|options| {
             out_of_sight(options);
-            options.keys.extend(ids.iter().map(|id| (id.clone(), format!("key-of-{id}"))));
+            options
+                .keys
+                .extend(ids.iter().map(|id| (id.clone(), format!("key-of-{id}"))));
             options.keys.retain(|(id, key)| id != "default" || key == &plan.key);
         })
         .await
         .unwrap();
     let model = plan.start_model().await.unwrap();
     let (mut proxies, mut entries) = (Vec::new(), String::new());
-    let ca = plan.text.split_once("ca_file: ").and_then(|(_, rest)| rest.split_once(" }")).unwrap().0.to_owned();
+    let ca = plan
+        .text
+        .split_once("ca_file: ")
+        .and_then(|(_, rest)| rest.split_once(" }"))
+        .unwrap()
+        .0
+        .to_owned();
     for (n, id) in (0..).zip(&ids) {
-        let listen = if id == "default" { plan.relay } else { free_address().unwrap() };
+        let listen = if id == "default" {
+            plan.relay
+        } else {
+            free_address().unwrap()
+        };
         let proxy = FaultProxy::start(listen, relay.public(), seed.of(n)).await.unwrap();
         proxy.set(Weather {
             cut_after: Some(2048..=64 * 1024),
@@ -162,7 +195,12 @@ async fn the_schedule_alone_brings_every_relay_back_and_no_request_fails() {
         }
         proxies.push(proxy);
     }
-    let site = plan.edit("        relays:\n", &format!("        relays:\n{entries}")).unwrap().start().await.unwrap();
+    let site = plan
+        .edit("        relays:\n", &format!("        relays:\n{entries}"))
+        .unwrap()
+        .start()
+        .await
+        .unwrap();
     for id in &ids {
         relay.slot(id).unwrap().connected(1, DEADLINE).await.unwrap();
     }
@@ -182,7 +220,9 @@ async fn the_schedule_alone_brings_every_relay_back_and_no_request_fails() {
 async fn a_half_open_link_is_found_by_keepalive_and_loses_nothing() {
     let plan = Plan::new(Shipped::Sidecar).unwrap();
     let keepalive = "keepalive: { interval: 2s, timeout: 2s } #";
-    let plan = plan.edit("# keepalive: { interval: 30s, timeout: 10s }", keepalive).unwrap();
+    let plan = plan
+        .edit("# keepalive: { interval: 30s, timeout: 10s }", keepalive)
+        .unwrap();
     let behind = Behind::connected(plan).await;
     let ledger = behind.model.ledger();
     let before = behind.ask("delay-200ms");
@@ -191,13 +231,26 @@ async fn a_half_open_link_is_found_by_keepalive_and_loses_nothing() {
     let into_the_silence = behind.ask("quick");
     let replies = [before.await.unwrap(), into_the_silence.await.unwrap()];
     for (reply, exchange) in replies.iter().zip(ledger.exchanges()) {
-        assert_eq!((reply.status.as_u16(), Some(&reply.body)), (200, exchange.answer.as_ref()));
+        assert_eq!(
+            (reply.status.as_u16(), Some(&reply.body)),
+            (200, exchange.answer.as_ref())
+        );
     }
     assert_eq!(ledger.count(), 2);
-    let status = behind.site.relay_status_becomes("/held_responses", 0.into()).await.unwrap();
+    let status = behind
+        .site
+        .relay_status_becomes("/held_responses", 0.into())
+        .await
+        .unwrap();
     assert_eq!(status["last_error"]["code"], "no_pong");
-    assert_eq!((&status["totals"]["connections"], &status["totals"]["disconnects"]), (&2.into(), &1.into()));
-    assert_eq!(status["totals"]["resent_responses"], 1, "the answer given into the silence was not sent again");
+    assert_eq!(
+        (&status["totals"]["connections"], &status["totals"]["disconnects"]),
+        (&2.into(), &1.into())
+    );
+    assert_eq!(
+        status["totals"]["resent_responses"], 1,
+        "the answer given into the silence was not sent again"
+    );
 }
 
 /// A link that carries nothing for a while, but less than keepalive allows, is the same link after.
@@ -206,17 +259,12 @@ async fn a_link_that_pauses_for_a_moment_is_kept() {
     let behind = Behind::connected(Plan::new(Shipped::Sidecar).unwrap()).await;
     behind.proxy.pause();
     let asked = behind.ask("quick");
-    eventually_pending(&behind.relay).await;
+    let slot = behind.relay.slot("default").unwrap();
+    let sent = || async { (slot.pending() == 1).then_some(()) };
+    eventually("the relay has the request", DEADLINE, sent).await.unwrap();
     behind.proxy.resume();
     assert_eq!(asked.await.unwrap().status.as_u16(), 200);
     assert_eq!((behind.proxy.connections(), behind.model.ledger().count()), (1, 1));
-}
-
-async fn eventually_pending(relay: &Relay) {
-    let slot = relay.slot("default").unwrap();
-    e2e::world::eventually("the relay has the request", DEADLINE, || async { (slot.pending() == 1).then_some(()) })
-        .await
-        .unwrap();
 }
 
 // PROTOCOL §2.5: 4003 rotates the connection; pending requests carry over
@@ -239,12 +287,28 @@ async fn a_rotated_connection_is_made_again_at_once_and_loses_nothing() {
     }
     assert_eq!(at_the_model.await.unwrap().status.as_u16(), 200);
     let counts = Counts::at_rest(&behind.site).await.unwrap();
-    assert_eq!((counts.connections, counts.disconnects, counts.expired_responses), (2, 1, 0));
-    let seen: Vec<_> = behind.model.ledger().exchanges().iter().skip(1).map(Seen::from).collect();
+    assert_eq!(
+        (counts.connections, counts.disconnects, counts.expired_responses),
+        (2, 1, 0)
+    );
+    let seen: Vec<_> = behind
+        .model
+        .ledger()
+        .exchanges()
+        .iter()
+        .skip(1)
+        .map(Seen::from)
+        .collect();
     let account = Account::settle(&callers.take_records(), &seen).unwrap();
     assert_eq!(account.answered + account.not_sent, account.asked, "{account}");
     assert_eq!(counts.ok as usize, account.answered + 1);
-    let line = behind.site.envoy.process().line("rotated the connection", DEADLINE).await.unwrap();
+    let line = behind
+        .site
+        .envoy
+        .process()
+        .line("rotated the connection", DEADLINE)
+        .await
+        .unwrap();
     assert!(line.contains("reconnecting in 0 s"), "{line}");
     assert_eq!(behind.proxy.connections(), 2);
 }

@@ -111,7 +111,11 @@ impl Fate {
         let own = seed.of(number);
         let odd = |which| own.draw(which) & 1 == 1;
         Self {
-            direction: if odd(0) { Direction::ToRelay } else { Direction::ToClient },
+            direction: if odd(0) {
+                Direction::ToRelay
+            } else {
+                Direction::ToClient
+            },
             position: own.magnitude(1, range),
             ending: if odd(2) { Ending::Rst } else { Ending::Fin },
         }
@@ -234,7 +238,10 @@ async fn carry(shared: Arc<Shared>, number: u64, mut client: TcpStream) {
     // A socket that is already gone fails on its first read.
     drop((client.set_nodelay(true), upstream.set_nodelay(true)));
     let weather = locked(&shared.weather).clone();
-    let fate = weather.cut_after.as_ref().map(|range| Fate::of(shared.seed, number, range));
+    let fate = weather
+        .cut_after
+        .as_ref()
+        .map(|range| Fate::of(shared.seed, number, range));
     let stop = {
         let (from_client, to_client) = client.split();
         let (from_relay, to_relay) = upstream.split();

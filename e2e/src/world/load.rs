@@ -70,7 +70,10 @@ impl Digest {
     /// Of these bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
-        Self(bytes.len(), BuildHasherDefault::<DefaultHasher>::default().hash_one(bytes))
+        Self(
+            bytes.len(),
+            BuildHasherDefault::<DefaultHasher>::default().hash_one(bytes),
+        )
     }
 }
 
@@ -104,7 +107,9 @@ impl Callers {
         let lane = |lane: usize| {
             let more = &more;
             async move {
-                let Some(url) = self.urls.get(lane % self.urls.len()) else { return };
+                let Some(url) = self.urls.get(lane % self.urls.len()) else {
+                    return;
+                };
                 while more() {
                     while self.ask(url).await == Outcome::NotSent {}
                 }
@@ -127,7 +132,9 @@ impl Callers {
             outcome: outcome.clone(),
         };
         locked(&self.records).push(record);
-        self.done.send_modify(|done| *done += 1);
+        if outcome != Outcome::NotSent {
+            self.done.send_modify(|done| *done += 1);
+        }
         outcome
     }
 
@@ -142,13 +149,13 @@ impl Callers {
         format!("{TAG}{tag},{}", body.to_string().trim_start_matches('{'))
     }
 
-    /// Requests with an outcome so far.
+    /// Requests with an outcome so far; those that the relay could not send are asked again, and do not count.
     #[must_use]
     pub fn done(&self) -> usize {
         *self.done.borrow()
     }
 
-    /// Waits until `count` requests have an outcome.
+    /// Waits until [`Callers::done`] has reached `count`.
     pub async fn reached(&self, count: usize) {
         // The sender lives as long as we do.
         drop(self.done.subscribe().wait_for(|done| *done >= count).await);

@@ -42,7 +42,11 @@ impl Seed {
 
     /// The draw number `which`, within `range`, each order of magnitude as likely as the others.
     #[must_use]
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped below
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss
+    )] // clamped below
     pub fn magnitude(self, which: u64, range: &RangeInclusive<u64>) -> u64 {
         let (least, most) = ((*range.start()).max(1) as f64, (*range.end()).max(1) as f64);
         let part = (self.draw(which) >> 11) as f64 / (1_u64 << 53) as f64;

@@ -65,12 +65,22 @@ async fn a_connection_is_cut_at_the_byte_that_its_seed_says_and_how_it_says() {
         seen.insert((fate.direction == Direction::ToClient, fate.ending == Ending::Rst));
         match fate {
             // A reset may take bytes that had arrived.
-            Fate { ending: Ending::Rst, .. } => assert!(came <= fate.position || fate.direction == Direction::ToRelay),
-            Fate { direction: Direction::ToClient, position, .. } => {
+            Fate {
+                ending: Ending::Rst, ..
+            } => assert!(came <= fate.position || fate.direction == Direction::ToRelay),
+            Fate {
+                direction: Direction::ToClient,
+                position,
+                ..
+            } => {
                 assert_eq!(came, position);
                 end.unwrap();
             }
-            Fate { direction: Direction::ToRelay, position, .. } => {
+            Fate {
+                direction: Direction::ToRelay,
+                position,
+                ..
+            } => {
                 assert!(came <= position);
                 end.unwrap();
             }
@@ -107,7 +117,10 @@ async fn a_silent_connection_stays_open_while_a_new_one_is_carried() {
     let nothing = silent.try_read(&mut byte).unwrap_err();
     assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
     proxy.cut(Ending::Rst);
-    assert_eq!(silent.read(&mut byte).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    assert_eq!(
+        silent.read(&mut byte).await.unwrap_err().kind(),
+        io::ErrorKind::ConnectionReset
+    );
 }
 
 #[tokio::test]
@@ -117,7 +130,11 @@ async fn what_is_sent_while_it_is_paused_arrives_after() {
     proxy.pause();
     socket.write_all(b"later").await.unwrap();
     let mut read = [0; 5];
-    assert!(timeout(Duration::from_millis(100), socket.read_exact(&mut read)).await.is_err());
+    assert!(
+        timeout(Duration::from_millis(100), socket.read_exact(&mut read))
+            .await
+            .is_err()
+    );
     proxy.resume();
     socket.read_exact(&mut read).await.unwrap();
     assert_eq!(&read, b"later");
@@ -139,5 +156,8 @@ async fn a_narrow_or_long_line_takes_its_time() {
         ..Weather::CALM
     });
     assert_eq!(sent_back(&proxy, 20_000).await.0, 20_000);
-    assert!(start.elapsed() >= Duration::from_millis(200), "there and back was not long");
+    assert!(
+        start.elapsed() >= Duration::from_millis(200),
+        "there and back was not long"
+    );
 }

@@ -93,7 +93,10 @@ impl Account {
         }
         let count = wrong.len();
         wrong.truncate(MOST_TOLD);
-        Err(Failed::new(format!("{count} wrong of {account}:\n  {}", wrong.join("\n  "))))
+        Err(Failed::new(format!(
+            "{count} wrong of {account}:\n  {}",
+            wrong.join("\n  ")
+        )))
     }
 
     fn add(&mut self, record: &Record, seen: Option<&Seen>) -> std::result::Result<(), String> {
