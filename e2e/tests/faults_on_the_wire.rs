@@ -26,7 +26,7 @@ impl Behind {
     async fn connected(plan: Plan) -> Self {
         let seed = Seed::given_or_new().unwrap();
         println!("SEED={seed}");
-        let relay = plan.start_relay(|options| out_of_sight(options)).await.unwrap();
+        let relay = plan.start_relay(out_of_sight).await.unwrap();
         let proxy = FaultProxy::start(plan.relay, relay.public(), seed).await.unwrap();
         let model = plan.start_model().await.unwrap();
         let site = plan.start().await.unwrap();

@@ -10,9 +10,11 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::ops::RangeInclusive;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 pub use account::{Account, Seen};
 pub use counts::{Counts, impatient};
@@ -30,6 +32,7 @@ pub struct Callers {
     seed: Seed,
     sizes: RangeInclusive<u64>,
     models: Vec<&'static str>,
+    pace: Duration,
     tags: AtomicU64,
     records: Mutex<Vec<Record>>,
     done: watch::Sender<usize>,
@@ -87,6 +90,7 @@ impl Callers {
             seed,
             sizes,
             models: vec!["demo"],
+            pace: Duration::ZERO,
             tags: AtomicU64::new(0),
             records: Mutex::default(),
             done: watch::Sender::new(0),
@@ -101,6 +105,13 @@ impl Callers {
         self
     }
 
+    /// Takes a breath of this length after every answer.
+    #[must_use]
+    pub fn paced(mut self, pace: Duration) -> Self {
+        self.pace = pace;
+        self
+    }
+
     /// Asks while `more` says so, with `lanes` requests under way. What the relay could not send is asked again, under
     /// a new tag.
     pub async fn run(&self, lanes: usize, more: impl Fn() -> bool) {
@@ -112,6 +123,9 @@ impl Callers {
                 };
                 while more() {
                     while self.ask(url).await == Outcome::NotSent {}
+                    if !self.pace.is_zero() {
+                        sleep(self.pace).await;
+                    }
                 }
             }
         };
