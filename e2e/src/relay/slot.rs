@@ -215,6 +215,7 @@ impl Slot {
             order: state.sent,
             connection,
             acked: false,
+            resent: false,
             answer,
         };
         state.pending.insert(request_id.to_owned(), pending);
@@ -302,10 +303,11 @@ impl Slot {
             let Outgoing::Request(request_id, _) = outgoing else {
                 continue;
             };
+            // PROTOCOL §2.5: only what was never sent fails; what an earlier connection may have carried is sent again.
             if state
                 .pending
                 .get(&request_id)
-                .is_some_and(|pending| pending.connection == number)
+                .is_some_and(|pending| pending.connection == number && !pending.resent)
             {
                 state.fail(&request_id, Failure::NotSent);
             }

@@ -6,12 +6,15 @@
 mod certificates;
 mod connect_proxy;
 mod envoy;
+pub mod fault_proxy;
 pub mod http;
 mod listeners;
+pub mod load;
 mod places;
 mod process;
 mod proxy_program;
 mod scratch;
+pub mod seed;
 pub mod site;
 mod template;
 

@@ -35,6 +35,8 @@ pub(super) struct Pending {
     pub(super) order: u64,
     pub(super) connection: u64,
     pub(super) acked: bool,
+    /// Whether an earlier connection may have carried it: then nothing but its answer or the timeout ends it.
+    pub(super) resent: bool,
     pub(super) answer: oneshot::Sender<Result<Answer, Failure>>,
 }
 
@@ -52,6 +54,7 @@ impl State {
         again.sort_by_key(|(_, pending)| pending.order);
         for (request_id, pending) in again {
             pending.connection = link.number;
+            pending.resent = true;
             drop(
                 link.commands
                     .send(Outgoing::Request(request_id.clone(), pending.frame.clone())),

@@ -84,3 +84,23 @@ async fn a_1001_from_a_replaced_connection_leaves_the_newer_ones_requests_alone(
         .expect("the caller is told at once");
     assert_eq!(told.unwrap(), Err(Failure::Gone));
 }
+
+// PROTOCOL §2.5: its fate is unknown since the first connection, whatever became of the second.
+#[tokio::test]
+async fn what_was_to_be_sent_again_and_was_not_stays_for_the_next_connection() {
+    let slot = Arc::new(slot());
+    let mut first = slot.attach(&HeaderMap::new());
+    let call = forward(&slot, "asked").await;
+    assert_eq!(drain(&mut first).count(), 2);
+    slot.detach(first.number, Ending::Broken, std::iter::empty());
+    let mut second = slot.attach(&HeaderMap::new());
+    slot.detach(
+        second.number,
+        Ending::Broken,
+        std::iter::from_fn(|| second.commands.try_recv().ok()),
+    );
+    assert_eq!(slot.pending(), 1);
+    let mut third = slot.attach(&HeaderMap::new());
+    assert!(drain(&mut third).any(|outgoing| matches!(outgoing, Outgoing::Request(id, _) if id == "asked")));
+    call.abort();
+}
