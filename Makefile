@@ -18,7 +18,7 @@ export SPECTRAL_BRIDGE_PYTHON := $(CURDIR)/$(VENV)/bin/python
 
 .PHONY: help
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: module demo envoy ## Build everything, get Envoy and relay one request; with RELAY_URL, TARGET and SPECTRAL_BRIDGE_API_KEY: your own.

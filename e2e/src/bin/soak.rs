@@ -45,7 +45,10 @@ struct Arguments {
 /// What the Envoy process occupies.
 #[derive(Debug, Clone, Copy, Default)]
 struct Occupied {
+    /// Resident.
     kib: u64,
+    /// Of that, in use: what Envoy and the module, which share an allocator, have not given back to it.
+    live: u64,
     descriptors: usize,
     threads: u64,
 }
@@ -84,7 +87,7 @@ async fn main() -> ExitCode {
 async fn soak(arguments: &Arguments) -> Result<()> {
     let seed = Seed::given_or_new()?;
     let mut soak = Soak::start(seed, arguments).await?;
-    let before = Occupied::by(soak.process)?;
+    let before = Occupied::at_rest(&soak.site, soak.process).await?;
     println!("SEED={seed}; Envoy before the load: {before}\n{HEADER}");
     let rounds = arguments.rounds();
     let (mut done, mut counted) = (Vec::new(), Counts::default());
@@ -178,7 +181,7 @@ impl Soak {
         let seen: Vec<_> = model.ledger().exchanges().iter().map(Seen::from).collect();
         let account = Account::settle(&callers.take_records(), &seen)?;
         counts.agree(&account)?;
-        let rest = Occupied::by(*process)?;
+        let rest = Occupied::at_rest(site, *process).await?;
         // A new ledger, so that this process does not grow instead.
         model.stop().await;
         *model = site.plan.start_model().await?;
@@ -253,6 +256,17 @@ async fn watch(process: u32, peak: &mut u64) -> Result<()> {
 }
 
 impl Occupied {
+    async fn at_rest(site: &Site, process: u32) -> Result<Self> {
+        let memory = site.envoy.admin("/memory").await?.json();
+        let allocated = memory
+            .get("allocated")
+            .and_then(|text| text.as_str()?.parse::<u64>().ok());
+        Ok(Self {
+            live: allocated.ok_or_else(|| Failed::new(format!("no allocated in {memory}")))? / 1024,
+            ..Self::by(process)?
+        })
+    }
+
     fn by(process: u32) -> Result<Self> {
         let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
         let number = |name: &str| {
@@ -262,6 +276,7 @@ impl Occupied {
         let missing = || Failed::new(format!("no VmRSS and Threads in {status}"));
         Ok(Self {
             kib: number("VmRSS:").ok_or_else(missing)?,
+            live: 0,
             threads: number("Threads:").ok_or_else(missing)?,
             descriptors: std::fs::read_dir(format!("/proc/{process}/fd"))?.count(),
         })
@@ -272,10 +287,16 @@ impl std::fmt::Display for Occupied {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {
             kib,
+            live,
             descriptors,
             threads,
         } = self;
-        write!(f, "{:.1} MiB, {descriptors} descriptors, {threads} threads", mib(*kib))
+        write!(
+            f,
+            "{:.1} MiB resident, {:.1} MiB of it in use, {descriptors} descriptors, {threads} threads",
+            mib(*kib),
+            mib(*live)
+        )
     }
 }
 
@@ -299,10 +320,11 @@ impl std::fmt::Display for Round {
         write!(
             f,
             "{asked:7} {answered:8} {unavailable:7} {not_sent:8} {relay_gone:5} | {requests:8} {responses:9} \
-             {connections:5} {:5} | {seen:7} {duplicates:5} | {:8.1} {:8.1} {:5} {:7}",
+             {connections:5} {:5} | {seen:7} {duplicates:5} | {:8.1} {:8.1} {:8.1} {:5} {:7}",
             self.cuts,
             mib(self.peak),
             mib(self.rest.kib),
+            mib(self.rest.live),
             self.rest.descriptors,
             self.rest.threads,
         )
@@ -395,5 +417,5 @@ const BETWEEN_SAMPLES: Duration = Duration::from_millis(250);
 
 const HEADER: &str = concat!(
     "                    callers                   |            module             |     model     |       Envoy process\n",
-    "round   asked answered unavail not-sent  gone | requests responses conns  cuts |    seen twice |  MiB max MiB rest   fds threads",
+    "round   asked answered unavail not-sent  gone | requests responses conns  cuts |    seen twice |  MiB max MiB rest   in use   fds threads",
 );
