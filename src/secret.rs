@@ -67,6 +67,14 @@ impl Secret {
         &self.0
     }
 
+    /// Whether `text` repeats this value, or a telling part of it: a close reason is cut to 123 bytes.
+    #[must_use]
+    pub fn shows_in(&self, text: &str) -> bool {
+        let telling = self.0.len().min(TELLING);
+        let mut parts = self.0.as_bytes().windows(telling);
+        parts.any(|part| text.as_bytes().windows(telling).any(|seen| seen == part))
+    }
+
     /// A one-way name for this value: SHA-256.
     #[must_use]
     pub fn fingerprint(&self) -> [u8; 32] {
@@ -106,6 +114,9 @@ impl fmt::Display for SecretError {
 
 impl std::error::Error for SecretError {}
 
+/// Characters of a secret in a row that are no accident.
+const TELLING: usize = 12;
+
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
@@ -138,6 +149,15 @@ mod tests {
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
         }
         assert!(matches!(read("binary", &[0xff, 0xfe]), Err(SecretError::File { .. })));
+    }
+
+    #[test]
+    fn a_text_that_repeats_a_secret_or_a_telling_part_of_it_is_noticed() {
+        let secret = read("telling", b"sk-0123456789abcdef").unwrap();
+        assert!(secret.shows_in("no such key: sk-0123456789abcdef!"));
+        assert!(secret.shows_in("no such key: sk-0123456789"), "cut");
+        assert!(!secret.shows_in("no such key: sk-") && !secret.shows_in(""));
+        assert!(read("short", b"pw").unwrap().shows_in("is it pw?"));
     }
 
     #[test]

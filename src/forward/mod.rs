@@ -22,7 +22,7 @@ use http::{Method, Request, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 
-pub use budget::{Budget, Hold};
+pub use budget::{Budget, ENTRY_BYTES, Hold};
 pub use connect::accepts;
 pub use secrets::HeaderSecrets;
 
@@ -77,16 +77,21 @@ impl Forwarder {
     pub async fn forward(&self, request: ForwardRequest<Hold>) -> Forwarded {
         let id = request.id.clone();
         match self.ask(request).await {
-            Ok((response, hold)) => Forwarded { id, response, hold },
-            Err(fault) => Forwarded {
-                response: Response::from_fault(&id, &fault),
-                id,
-                hold: None,
-            },
+            Ok((mut response, hold)) => {
+                let (frame, hold) = hold.tied_to(response.frame);
+                response.frame = frame;
+                let hold = Some(hold);
+                Forwarded { id, response, hold }
+            }
+            Err(fault) => {
+                let response = Response::from_fault(&id, &fault);
+                let hold = self.budget.try_hold(response.frame.len() + ENTRY_BYTES);
+                Forwarded { id, response, hold }
+            }
         }
     }
 
-    async fn ask(&self, request: ForwardRequest<Hold>) -> Result<(Response, Option<Hold>), Fault> {
+    async fn ask(&self, request: ForwardRequest<Hold>) -> Result<(Response, Hold), Fault> {
         let ForwardRequest {
             id,
             path,
@@ -116,7 +121,9 @@ impl Forwarder {
             body: &body,
         };
         let response = Response::from_adapter(&id, &answer, &self.response_headers, self.max_frame_bytes);
-        Ok((response, Some(hold)))
+        let occupied = response.frame.len() + ENTRY_BYTES;
+        hold.grow(occupied.saturating_sub(hold.bytes())).await?;
+        Ok((response, hold))
     }
 
     fn request(&self, path: &str, mut headers: HeaderMap, body: Bytes) -> Result<Request<Full<Bytes>>, Fault> {

@@ -22,7 +22,8 @@ pub const DRAIN_REDIAL: Duration = Duration::from_secs(1);
 /// Beyond it the oldest is forgotten.
 pub const ANSWERED_REMEMBERED: usize = 65_536;
 
-/// Refusals (`overloaded`, `draining`, bad requests) held for their acknowledgement. Beyond it a refusal is sent once
+/// Refusals (`overloaded`, `draining`, bad requests), and answers without a share of the byte budget, held for their
+/// acknowledgement. Beyond it a refusal is sent once
 /// and not kept.
 pub const MAX_HELD_REFUSALS: usize = 16_384;
 

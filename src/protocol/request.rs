@@ -92,13 +92,19 @@ fn add_own_headers(headers: &mut HeaderMap, id: &RequestId) {
 }
 
 // PROTOCOL §1: byte for byte, so that additional fields pass through untouched
-/// The body as a slice of the frame's own buffer; `{}` when the frame has none.
+/// The body: a large one as a slice of the frame's own buffer, `{}` when the frame has none. A small one is copied,
+/// since a slice would keep the whole read buffer that the frame came in, many times its size.
 fn body(raw: Option<&RawValue>, text: &Text) -> Bytes {
     match raw {
+        Some(raw) if raw.get().len() < SLICED_BODY => Bytes::copy_from_slice(raw.get().as_bytes()),
         Some(raw) => Bytes::from(text.clone()).slice_ref(raw.get().as_bytes()),
         None => Bytes::from_static(b"{}"),
     }
 }
+
+/// Bodies from this size on are not copied: as large as the socket's read buffer, so that a slice keeps at most twice
+/// its frame.
+const SLICED_BODY: usize = 64 * 1024;
 
 /// The path when a frame names none (`PROTOCOL §2.2`).
 pub const DEFAULT_PATH: &str = "/v1/chat/completions";
@@ -129,6 +135,25 @@ mod tests {
         assert_eq!(&*asked(r#"{"body":{}}"#).unwrap().path, "/v1/chat/completions");
         assert_eq!(&*asked(r#"{"path":"/v1/responses"}"#).unwrap().path, "/v1/responses");
         assert_eq!(&*asked(r#"{"path":"\/v1\/responses"}"#).unwrap().path, "/v1/responses");
+    }
+
+    #[test]
+    fn a_small_body_does_not_keep_the_read_buffer_and_a_large_one_is_not_copied() {
+        for (size, copied) in [(10, true), (SLICED_BODY, false)] {
+            let text: Text = format!(
+                r#"{{"type":"request","request_id":"r","payload":{{"body":"{}"}}}}"#,
+                "x".repeat(size)
+            )
+            .into();
+            let Frame::Request { id, payload } = decode(&text) else {
+                unreachable!()
+            };
+            let paths = ["/v1/chat/completions".into()];
+            let asked = check(&RequestId::from(&*id), payload.as_ref(), &text, &paths).unwrap();
+            let is_slice = text.as_bytes().as_ptr_range().contains(&asked.body.as_ptr());
+            assert_eq!(is_slice, !copied, "{size} bytes");
+            assert_eq!(asked.body.len(), size + 2);
+        }
     }
 
     // PROTOCOL §2.2: matched exactly

@@ -124,34 +124,46 @@ impl<H> Requests<H> {
             .is_some_and(|entry| matches!(entry.stage, Stage::Forwarding))
     }
 
-    /// Holds the response of a request that was at the adapter, until its deadline.
-    pub fn hold_answer(&mut self, id: &RequestId, frame: Text, hold: Option<H>) {
-        let Some(entry) = self.entries.get_mut(id) else { return };
+    /// Holds the response of a request that was at the adapter, until its deadline. One without a share of the byte
+    /// budget is bounded like a refusal: `false` when there is no room for it, and the request is then forgotten.
+    pub fn hold_answer(&mut self, id: &RequestId, frame: Text, hold: Option<H>) -> bool {
+        let refusal = hold.is_none();
+        if refusal && !self.has_room_for_refusal(&frame) {
+            self.remove(id);
+            return false;
+        }
+        let Some(entry) = self.entries.get_mut(id) else {
+            return false;
+        };
+        if refusal {
+            self.held_refusals += 1;
+            self.held_refusal_bytes += frame.len();
+        }
         self.sequence += 1;
         let order = self.sequence;
         let stage = Stage::Held {
             order,
             frame,
-            refusal: false,
+            refusal,
             _hold: hold,
         };
         let before = std::mem::replace(&mut entry.stage, stage);
         let receipt = entry.deadline.1;
         self.held.insert(order, id.clone());
         self.left(receipt, &before);
+        true
     }
 
     /// Holds the response of a request that never reached the adapter, if there is room for it.
     pub fn hold_refusal(&mut self, id: RequestId, deadline: Instant, frame: Text) {
-        let bytes = self.held_refusal_bytes.saturating_add(frame.len());
-        if self.held_refusals >= MAX_HELD_REFUSALS || bytes > MAX_HELD_REFUSAL_BYTES {
+        if !self.has_room_for_refusal(&frame) {
             return;
         }
         self.sequence += 1;
         let order = self.sequence;
         self.held.insert(order, id.clone());
         self.held_refusals += 1;
-        self.held_refusal_bytes = bytes;
+        self.held_refusal_bytes += frame.len();
         self.insert(
             id,
             deadline,
@@ -162,6 +174,11 @@ impl<H> Requests<H> {
                 _hold: None,
             },
         );
+    }
+
+    fn has_room_for_refusal(&self, frame: &Text) -> bool {
+        let bytes = self.held_refusal_bytes.saturating_add(frame.len());
+        self.held_refusals < MAX_HELD_REFUSALS && bytes <= MAX_HELD_REFUSAL_BYTES
     }
 
     /// Forgets `id`. Returns whether it was at the adapter.
@@ -242,7 +259,7 @@ impl<H> Requests<H> {
         self.held.len()
     }
 
-    /// Held responses of requests that never reached the adapter.
+    /// Held responses that have no share of the byte budget: refusals, and answers that found no room in it.
     #[must_use]
     pub fn held_refusals(&self) -> usize {
         self.held_refusals

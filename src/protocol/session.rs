@@ -312,7 +312,9 @@ impl<H> Session<H> {
             self.count(&response);
             if self.version == Some(Version::V2) {
                 // PROTOCOL §2.5: kept until the server acks it
-                self.requests.hold_answer(id, response.frame.clone(), hold);
+                if !self.requests.hold_answer(id, response.frame.clone(), hold) {
+                    self.answered.insert(id);
+                }
             } else {
                 self.requests.remove(id);
                 self.answered.insert(id);

@@ -241,7 +241,9 @@ fn handshake_error(peer: &Peer, error: WsError) -> DialError {
 }
 
 // PROTOCOL §2.2: a frame is at most 16 MiB, to the byte, in both directions
-fn websocket_config(max_frame_bytes: usize) -> WebSocketConfig {
+/// Buffers and limits of a relay's WebSocket.
+#[must_use]
+pub fn websocket_config(max_frame_bytes: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)

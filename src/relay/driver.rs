@@ -18,7 +18,9 @@ use super::socket::{Socket, SocketEvent};
 use super::{RelaySocket, dial};
 use crate::config;
 use crate::forward::{Budget, Forwarded, Forwarder, HeaderSecrets, Hold, accepts};
-use crate::protocol::{Action, DialFailure, Event, Fault, Input, RequestId, Response, Session, Settings};
+use crate::protocol::{
+    Action, CloseFrame, DialFailure, Disconnect, Event, Fault, Input, RequestId, Response, Session, Settings,
+};
 use crate::secret::Secret;
 use crate::status::snapshot::RelayState;
 
@@ -227,8 +229,21 @@ impl Driver {
                 if let Some(socket) = self.socket.take() {
                     tokio::spawn(socket.finish());
                 }
-                Input::Disconnected(why)
+                Input::Disconnected(self.without_key(why))
             }
+        }
+    }
+
+    /// What a relay gives as its reason is shown to people, unless it repeats the key.
+    fn without_key(&self, why: Disconnect) -> Disconnect {
+        match why {
+            Disconnect::Closed(CloseFrame { code, reason })
+                if Secret::read(&self.wiring.relay.api_key).is_ok_and(|key| key.shows_in(&reason)) =>
+            {
+                let reason = "withheld: it repeats the API key".to_owned();
+                Disconnect::Closed(CloseFrame { code, reason })
+            }
+            why => why,
         }
     }
 

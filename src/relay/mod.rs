@@ -23,7 +23,7 @@ pub(crate) mod scripted;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use dial::{DIAL_TIMEOUT, RelaySocket, dial};
+pub use dial::{DIAL_TIMEOUT, RelaySocket, dial, websocket_config};
 pub use driver::{Command, Core, Driver, Wiring};
 
 pub use error::{DialError, Peer, Step};

@@ -26,6 +26,8 @@ pub(super) struct Socket {
     ws: RelaySocket,
     counts: ByteCounts,
     outgoing: VecDeque<Message>,
+    /// Bytes of the small ones among them.
+    small_bytes: usize,
     /// Messages handed to the WebSocket since the last complete flush.
     unflushed: usize,
     ping_in_flight: bool,
@@ -64,6 +66,7 @@ impl Socket {
             ws,
             counts,
             outgoing: VecDeque::new(),
+            small_bytes: 0,
             unflushed: 0,
             ping_in_flight: false,
             unreadable: false,
@@ -73,7 +76,9 @@ impl Socket {
     }
 
     pub fn send(&mut self, text: Text) {
-        self.outgoing.push_back(Message::Text(text));
+        let message = Message::Text(text);
+        self.small_bytes += small_bytes(&message);
+        self.outgoing.push_back(message);
     }
 
     /// A ping overtakes what waits.
@@ -104,9 +109,9 @@ impl Socket {
     }
 
     /// Whether more may be read: a relay that does not take our frames is not listened to either, so that what it
-    /// makes us say cannot pile up.
+    /// makes us say cannot pile up. Large frames are answers, which the byte budget bounds.
     fn may_read(&self) -> bool {
-        self.outgoing.len() < MAX_OUTGOING
+        self.outgoing.len() < MAX_OUTGOING && self.small_bytes < MAX_SMALL_BYTES
     }
 
     /// The next event; queued frames are written meanwhile.
@@ -147,6 +152,7 @@ impl Socket {
             let Some(message) = self.outgoing.pop_front() else {
                 break;
             };
+            self.small_bytes -= small_bytes(&message);
             self.ping_in_flight |= matches!(message, Message::Ping(_));
             self.unflushed += 1;
             Pin::new(&mut self.ws).start_send(message)?;
@@ -296,12 +302,31 @@ fn close_frame(frame: Option<protocol::CloseFrame>) -> CloseFrame {
     }
 }
 
+/// What a message counts towards [`MAX_SMALL_BYTES`].
+fn small_bytes(message: &Message) -> usize {
+    match message {
+        Message::Text(text) if text.len() <= SMALL => text.len(),
+        Message::Text(_)
+        | Message::Binary(_)
+        | Message::Ping(_)
+        | Message::Pong(_)
+        | Message::Close(_)
+        | Message::Frame(_) => 0,
+    }
+}
+
 fn number(payload: &[u8]) -> Option<u64> {
     payload.try_into().map(u64::from_be_bytes).ok()
 }
 
 /// Frames that may wait to be written; beyond it nothing is read.
 const MAX_OUTGOING: usize = 4096;
+
+/// Acks and refusals are below: an id of 8 KiB may be written in six times as many bytes.
+const SMALL: usize = 128 * 1024;
+
+/// Bytes of small frames that may wait to be written; beyond it nothing is read.
+const MAX_SMALL_BYTES: usize = 32 * 1024 * 1024;
 
 /// Messages after which a flush is made even though more could be read.
 const FLUSH_AFTER: usize = 64;

@@ -117,6 +117,29 @@ async fn a_relay_that_does_not_read_is_not_read_beyond_the_queues_bound() {
     asking.abort();
 }
 
+/// Acks of long ids are large although they are few.
+#[tokio::test]
+async fn a_relay_that_does_not_read_is_not_read_beyond_the_queues_bytes() {
+    let (mut socket, mut caller) = pair().await;
+    let asking = tokio::spawn(async move { while caller.ws.send(Message::text("x")).await.is_ok() {} });
+    let full = async {
+        while socket.small_bytes < MAX_SMALL_BYTES {
+            assert!(matches!(socket.event().await, SocketEvent::Text(_)));
+            socket.send("x".repeat(SMALL).into());
+        }
+    };
+    within(full).await;
+    assert!(socket.outgoing.len() < MAX_OUTGOING);
+    for _ in 0..100 {
+        assert!(
+            socket.event().now_or_never().is_none(),
+            "read although the queue is full"
+        );
+        tokio::task::yield_now().await;
+    }
+    asking.abort();
+}
+
 /// No traffic can pass, so the paused clock moves on to the stall.
 #[tokio::test]
 async fn a_relay_that_takes_no_bytes_for_long_is_given_up() {

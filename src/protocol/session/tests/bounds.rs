@@ -130,6 +130,23 @@ fn refusals_beyond_their_bytes_are_sent_once_and_not_held() {
     assert_eq!(script.session.requests().held(), 1, "room again");
 }
 
+// PROTOCOL §2.5: never forward twice
+#[test]
+fn answers_without_a_share_of_the_byte_budget_are_bounded_like_refusals() {
+    let mut script = connected_v2();
+    for n in 0..MAX_HELD_REFUSALS {
+        script.request(&n.to_string()).answer_without_room(&n.to_string());
+    }
+    script.request("one more").skip().answer_without_room("one more");
+    script.expect(["response one more 200"]);
+    assert_eq!(script.session.requests().held(), MAX_HELD_REFUSALS);
+    script.request("one more").expect(["ack one more"]);
+    script.ack("0").request("another").answer_without_room("another");
+    assert_eq!(script.session.requests().held(), MAX_HELD_REFUSALS, "an ack makes room");
+    script.stay_until(600);
+    assert_eq!((script.session.requests().held_refusals(), script.holds()), (0, 0));
+}
+
 // PROTOCOL §2.5: never forward twice: one that was refused and not held was never forwarded
 #[test]
 fn a_refusal_that_was_not_held_leaves_the_request_new() {
