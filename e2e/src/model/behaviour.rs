@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::StatusCode;
+use tokio::sync::watch;
 
 use crate::duration;
 
@@ -14,6 +15,8 @@ pub enum Behaviour {
     Answer,
     /// Answers after this long (`delay-20s`).
     Delay(Duration),
+    /// Answers once the gate is open.
+    Behind(Gate),
     /// Streams with this long between events (`pace-50ms`).
     Pace(Duration),
     /// Answers JSON of exactly this many bytes (`bytes-15728640`).
@@ -31,6 +34,30 @@ pub enum Behaviour {
     /// Hangs up in the middle of its answer (`close-mid-answer`).
     CloseMidAnswer,
 }
+
+/// Keeps requests waiting until a test opens it. Clones are the same gate.
+#[derive(Debug, Clone, Default)]
+pub struct Gate(watch::Sender<bool>);
+
+impl Gate {
+    /// Lets everything pass, now and later.
+    pub fn open(&self) {
+        self.0.send_replace(true);
+    }
+
+    pub(super) async fn passed(&self) {
+        // The sender is held by `self`: the wait ends only by opening.
+        drop(self.0.subscribe().wait_for(|open| *open).await);
+    }
+}
+
+impl PartialEq for Gate {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.same_channel(&other.0)
+    }
+}
+
+impl Eq for Gate {}
 
 /// An answer given to the byte.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! What the model was asked and what it answered, in order.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,7 +31,18 @@ pub struct Exchange {
 pub struct Ledger {
     exchanges: Mutex<Vec<Exchange>>,
     count: watch::Sender<usize>,
+    at_once: AtomicUsize,
+    most_at_once: AtomicUsize,
     enabled: bool,
+}
+
+/// A request that is being worked on, until it is dropped.
+pub(super) struct AtWork<'a>(&'a Ledger);
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.at_once.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Exchange {
@@ -52,8 +64,23 @@ impl Ledger {
         Self {
             exchanges: Mutex::default(),
             count: watch::Sender::new(0),
+            at_once: AtomicUsize::new(0),
+            most_at_once: AtomicUsize::new(0),
             enabled,
         }
+    }
+
+    /// Counts a request as being worked on.
+    pub(super) fn at_work(&self) -> AtWork<'_> {
+        let now = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_at_once.fetch_max(now, Ordering::SeqCst);
+        AtWork(self)
+    }
+
+    /// The most requests that were worked on at the same time.
+    #[must_use]
+    pub fn most_at_once(&self) -> usize {
+        self.most_at_once.load(Ordering::SeqCst)
     }
 
     /// Notes a request and gives its place.

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use hyper::service::service_fn;
 
-pub use behaviour::{Behaviour, Exact};
+pub use behaviour::{Behaviour, Exact, Gate};
 pub use ledger::{Exchange, Ledger};
 
 use crate::listen::Server;

@@ -31,6 +31,7 @@ pub(super) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> io
     if (&head.method, path.as_str()) == (&Method::GET, "/health") {
         return Ok(json(StatusCode::OK, r#"{"status":"ok"}"#));
     }
+    let _at_work = shared.ledger.at_work();
     let authorised = authorised(&shared, head.headers.get(header::AUTHORIZATION));
     let number = shared.ledger.asked(|| Exchange {
         method: head.method.clone(),
@@ -90,6 +91,10 @@ async fn act(shared: &Shared, behaviour: Behaviour, composer: Composer<'_>) -> i
         Behaviour::Answer => answer(composer, whole),
         Behaviour::Delay(delay) => {
             tokio::time::sleep(delay).await;
+            answer(composer, whole)
+        }
+        Behaviour::Behind(gate) => {
+            gate.passed().await;
             answer(composer, whole)
         }
         Behaviour::Pace(pace) => events(composer.events(), pace),

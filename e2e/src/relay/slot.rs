@@ -63,6 +63,8 @@ pub(super) enum Outgoing {
     Text(Utf8Bytes),
     /// A binary frame, for clients that must ignore it.
     Binary(Bytes),
+    /// A text frame that need not be UTF-8.
+    Broken(Bytes),
     /// The last frame.
     Close(u16, &'static str),
 }

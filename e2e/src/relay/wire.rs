@@ -15,7 +15,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -231,6 +232,10 @@ where
                 (Message::Text(text), false)
             }
             Outgoing::Binary(bytes) => (Message::Binary(bytes), false),
+            Outgoing::Broken(bytes) => {
+                let text = Frame::message(bytes, OpCode::Data(Data::Text), true);
+                (Message::Frame(text), false)
+            }
             Outgoing::Close(code, reason) => (Message::Close(Some(close_frame(code, reason))), true),
         };
         Pin::new(&mut self.socket).start_send(message)?;

@@ -33,6 +33,11 @@ impl Slot {
         locked(&self.state).push(Outgoing::Binary(bytes.into()));
     }
 
+    /// Sends a text frame that may break RFC 6455 by not being UTF-8.
+    pub fn send_broken_text(&self, bytes: impl Into<Bytes>) {
+        locked(&self.state).push(Outgoing::Broken(bytes.into()));
+    }
+
     /// Sends a pending request's frame once more on the current connection. Tells whether it was pending.
     pub fn send_again(&self, request_id: &str) -> bool {
         let state = locked(&self.state);
