@@ -59,7 +59,8 @@ impl Client {
     pub fn serves(&self, relay: &config::Relay) -> bool {
         let same_key = || {
             let asked = fingerprint(&relay.api_key);
-            let (dialled, next) = (lock(&self.core).dialled_key, fingerprint(&self.relay.api_key));
+            let dialled = lock(&self.core).dialled_key.as_ref().map(Secret::fingerprint);
+            let next = fingerprint(&self.relay.api_key);
             self.relay.api_key == relay.api_key || asked.is_some() && (asked == dialled || asked == next)
         };
         self.relay.url == relay.url && same_key()

@@ -2,7 +2,8 @@
 //!
 //! The bootstrap extension and each HTTP filter configuration take a [`Lease`]; leases for the same key at the same
 //! relay share one client, so configuring both hosts, or an LDS push that keeps the old configuration alive for ten
-//! minutes, still means one connection per key. The last lease to go ends the client.
+//! minutes, still means one connection per key. The newest configuration is at work; when it goes first (Envoy refused
+//! the push that brought it), the one before is again. The last lease to go ends the client.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::client::Client;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::status::server::{Control, StatusServer};
 use crate::status::snapshot::{ProcessSnapshot, RelaySnapshot};
 
@@ -27,8 +28,8 @@ pub struct Registry {
 #[derive(Debug, Default)]
 struct State {
     runtime: Option<Runtime>,
-    clients: HashMap<u64, Leased<Client>>,
-    servers: HashMap<SocketAddr, Leased<StatusServer>>,
+    clients: HashMap<u64, Shared>,
+    servers: HashMap<SocketAddr, Serving>,
     started: Option<Instant>,
     draining: bool,
     /// Releases under way: the threads stay until the last is through.
@@ -36,10 +37,24 @@ struct State {
     last_id: u64,
 }
 
+/// A client and the configurations that ask for it, the newest last: that one is at work.
 #[derive(Debug)]
-struct Leased<T> {
+struct Shared {
+    client: Client,
+    asked: Vec<Asked>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    lease: u64,
+    relay: config::Relay,
+    forward: config::Forward,
+}
+
+#[derive(Debug)]
+struct Serving {
     leases: usize,
-    item: T,
+    server: StatusServer,
 }
 
 /// A configuration at work. Dropping it ends the clients that no other lease shares, in bounded time.
@@ -47,6 +62,7 @@ struct Leased<T> {
 #[must_use]
 pub struct Lease {
     registry: Arc<Registry>,
+    id: u64,
     clients: Vec<u64>,
     server: SocketAddr,
 }
@@ -72,30 +88,20 @@ impl Registry {
             forward,
             status,
         } = config;
+        let lease = state.next_id();
         let mut clients = Vec::with_capacity(relays.len());
         for relay in relays {
-            let shared = state.clients.iter_mut().find(|(_, client)| client.item.serves(&relay));
-            if let Some((id, client)) = shared {
-                client.leases += 1;
-                client.item.reconfigure(relay, &forward);
-                clients.push(*id);
-                continue;
-            }
-            // who drains goes away: nothing new begins
-            let item = Client::spawn(&runtime, relay, &forward, state.draining);
-            state.last_id += 1;
-            let id = state.last_id;
-            state.clients.insert(id, Leased { leases: 1, item });
-            clients.push(id);
+            clients.push(state.ask(&runtime, lease, relay, &forward));
         }
         let control = Arc::clone(self);
-        let spawn = || Leased {
+        let spawn = || Serving {
             leases: 0,
-            item: StatusServer::spawn(&runtime, status.listen, control),
+            server: StatusServer::spawn(&runtime, status.listen, control),
         };
         state.servers.entry(status.listen).or_insert_with(spawn).leases += 1;
         Ok(Lease {
             registry: Arc::clone(self),
+            id: lease,
             clients,
             server: status.listen,
         })
@@ -120,12 +126,12 @@ impl Registry {
         let first = !std::mem::replace(&mut state.draining, true);
         let mut longest = Duration::ZERO;
         let mut ended = Vec::new();
-        for client in state.clients.values() {
+        for Shared { client, .. } in state.clients.values() {
             if first {
-                client.item.drain(client.item.grace());
+                client.drain(client.grace());
             }
-            longest = longest.max(client.item.grace());
-            ended.push(client.item.ended());
+            longest = longest.max(client.grace());
+            ended.push(client.ended());
         }
         async move {
             let all = async {
@@ -139,10 +145,13 @@ impl Registry {
         }
     }
 
-    fn release(&self, clients: &[u64], server: SocketAddr) {
+    fn release(&self, lease: u64, clients: &[u64], server: SocketAddr) {
         let (released, server, runtime) = {
             let mut state = self.lock();
-            let released: Vec<_> = clients.iter().filter_map(|id| state.release_client(*id)).collect();
+            let released: Vec<_> = clients
+                .iter()
+                .filter_map(|id| state.release_client(*id, lease))
+                .collect();
             let server = state.release_server(server);
             if state.is_unused() {
                 state.draining = false;
@@ -200,13 +209,51 @@ impl State {
         self.runtime.as_ref().map(|runtime| runtime.handle().clone())
     }
 
-    fn release_client(&mut self, id: u64) -> Option<Client> {
-        let client = self.clients.get_mut(&id)?;
-        client.leases -= 1;
-        if client.leases > 0 {
-            return None;
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    /// Hands `relay` to the client that serves its key already, or starts one.
+    fn ask(&mut self, runtime: &Handle, lease: u64, relay: config::Relay, forward: &config::Forward) -> u64 {
+        let asked = Asked {
+            lease,
+            relay: relay.clone(),
+            forward: forward.clone(),
+        };
+        let serving = self.clients.iter_mut().find(|(_, shared)| shared.client.serves(&relay));
+        if let Some((id, shared)) = serving {
+            shared.client.reconfigure(relay, forward);
+            shared.asked.push(asked);
+            return *id;
         }
-        self.clients.remove(&id).map(|client| client.item)
+        // who drains goes away: nothing new begins
+        let client = Client::spawn(runtime, relay, forward, self.draining);
+        let id = self.next_id();
+        self.clients.insert(
+            id,
+            Shared {
+                client,
+                asked: vec![asked],
+            },
+        );
+        id
+    }
+
+    /// Takes back what `lease` asked of a client; returns the client when nobody else asks for it.
+    ///
+    /// What was asked before is at work again: Envoy drops a configuration also because it refused the push that
+    /// brought it, and then the one before goes on.
+    fn release_client(&mut self, id: u64, lease: u64) -> Option<Client> {
+        let shared = self.clients.get_mut(&id)?;
+        shared.asked.retain(|asked| asked.lease != lease);
+        match shared.asked.last() {
+            Some(Asked { relay, forward, .. }) => {
+                shared.client.reconfigure(relay.clone(), forward);
+                None
+            }
+            None => self.clients.remove(&id).map(|shared| shared.client),
+        }
     }
 
     fn release_server(&mut self, address: SocketAddr) -> Option<StatusServer> {
@@ -215,7 +262,7 @@ impl State {
         if server.leases > 0 {
             return None;
         }
-        self.servers.remove(&address).map(|server| server.item)
+        self.servers.remove(&address).map(|serving| serving.server)
     }
 }
 
@@ -238,14 +285,14 @@ async fn end(clients: Vec<Client>, server: Option<StatusServer>) {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.registry.release(&self.clients, self.server);
+        self.registry.release(self.id, &self.clients, self.server);
     }
 }
 
 impl Control for Registry {
     fn snapshot(&self) -> ProcessSnapshot {
         let state = self.lock();
-        let mut relays: Vec<RelaySnapshot> = state.clients.values().map(|client| client.item.snapshot()).collect();
+        let mut relays: Vec<RelaySnapshot> = state.clients.values().map(|client| client.client.snapshot()).collect();
         relays.sort_by(|a, b| a.name.cmp(&b.name));
         ProcessSnapshot {
             running: !state.draining,
@@ -266,8 +313,8 @@ impl Control for Registry {
     fn reconnect(&self, name: &str) -> bool {
         let state = self.lock();
         let mut found = false;
-        for client in state.clients.values().filter(|client| client.item.name() == name) {
-            client.item.reconnect();
+        for shared in state.clients.values().filter(|shared| shared.client.name() == name) {
+            shared.client.reconnect();
             found = true;
         }
         found

@@ -310,6 +310,10 @@ impl<H> Session<H> {
         // cancelled or timed out meanwhile: already answered
         if self.requests.is_forwarding(id) {
             self.count(&response);
+            if let Some(code) = response.fault {
+                self.actions
+                    .push_back(Action::Report(Event::Faulted { id: id.clone(), code }));
+            }
             if self.version == Some(Version::V2) {
                 // PROTOCOL §2.5: kept until the server acks it
                 if !self.requests.hold_answer(id, response.frame.clone(), hold) {
@@ -326,6 +330,9 @@ impl<H> Session<H> {
 
     fn count(&mut self, response: &Response) {
         *self.totals.responses.entry(response.status).or_default() += 1;
+        if let Some(code) = response.fault {
+            *self.totals.faults.entry(code.to_owned()).or_default() += 1;
+        }
         self.totals.input_tokens = self
             .totals
             .input_tokens

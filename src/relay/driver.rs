@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinHandle, JoinSet};
 
 use super::lock::KeyLock;
 use super::report::{self, LastError};
@@ -66,8 +66,8 @@ pub struct Core {
     pub state_since: Instant,
     /// What requests and answers hold.
     pub budget: Budget,
-    /// Fingerprint of the key shown last.
-    pub dialled_key: Option<[u8; 32]>,
+    /// The key shown last.
+    pub dialled_key: Option<Secret>,
     /// The right to dial, among the processes of this host.
     pub lock: KeyLock,
 }
@@ -82,6 +82,7 @@ pub struct Driver {
     forwards: JoinSet<Forwarded>,
     running: HashMap<RequestId, AbortHandle>,
     by_task: HashMap<Id, RequestId>,
+    key_check: Option<JoinHandle<Option<[u8; 32]>>>,
     finished: bool,
 }
 
@@ -100,6 +101,7 @@ enum Happened {
     Socket(SocketEvent),
     Forwarded(Result<(Id, Forwarded), JoinError>),
     Command(Option<Command>),
+    KeyRead(Option<[u8; 32]>),
     Deadline,
 }
 
@@ -133,6 +135,7 @@ impl Driver {
             forwards: JoinSet::new(),
             running: HashMap::new(),
             by_task: HashMap::new(),
+            key_check: None,
             finished: false,
         }
     }
@@ -171,11 +174,19 @@ impl Driver {
                 None => std::future::pending().await,
             }
         };
+        let key = async {
+            match &mut self.key_check {
+                // a failed join is a panic: nothing was read
+                Some(read) => read.await.ok().flatten(),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             command = self.commands.recv() => Happened::Command(command),
             event = socket => Happened::Socket(event),
             Some(done) = self.forwards.join_next_with_id() => Happened::Forwarded(done),
             happened = self.pending.wait() => happened,
+            key = key => Happened::KeyRead(key),
             () = timer => Happened::Deadline,
             // a stopped relay waits for nothing but a person, who may be rotating the key just now
             () = tokio::time::sleep(STOPPED_KEY_POLL), if stopped => Happened::Command(Some(Command::CheckKey)),
@@ -211,6 +222,7 @@ impl Driver {
             }
             Happened::Forwarded(Err(error)) => self.forward_ended_early(&error),
             Happened::Command(command) => self.command(command),
+            Happened::KeyRead(key) => self.on_key_read(key),
             Happened::Deadline => Some(Input::DeadlinePassed),
         }
     }
@@ -238,7 +250,11 @@ impl Driver {
     fn without_key(&self, why: Disconnect) -> Disconnect {
         match why {
             Disconnect::Closed(CloseFrame { code, reason })
-                if Secret::read(&self.wiring.relay.api_key).is_ok_and(|key| key.shows_in(&reason)) =>
+                if self
+                    .lock()
+                    .dialled_key
+                    .as_ref()
+                    .is_some_and(|key| key.shows_in(&reason)) =>
             {
                 let reason = "withheld: it repeats the API key".to_owned();
                 Disconnect::Closed(CloseFrame { code, reason })
@@ -272,7 +288,8 @@ impl Driver {
             Some(Command::Reconnect) => Some(Input::ReconnectAsked),
             Some(Command::CheckKey) => {
                 self.refresh_secrets();
-                self.check_key()
+                self.check_key();
+                None
             }
             Some(Command::Reconfigure(wiring)) => Some(self.reconfigure(*wiring)),
             // nobody is left who could ask for anything
@@ -289,9 +306,16 @@ impl Driver {
         drop(tokio::task::spawn_blocking(move || secrets.refresh()));
     }
 
-    fn check_key(&mut self) -> Option<Input<Hold>> {
-        let current = Secret::read(&self.wiring.relay.api_key).ok()?.fingerprint();
-        if self.lock().dialled_key == Some(current) {
+    /// Reads the key away from this task: a file system may hang.
+    fn check_key(&mut self) {
+        let source = self.wiring.relay.api_key.clone();
+        let read = move || Secret::read(&source).ok().map(|key| key.fingerprint());
+        self.key_check.get_or_insert_with(|| tokio::task::spawn_blocking(read));
+    }
+
+    fn on_key_read(&mut self, key: Option<[u8; 32]>) -> Option<Input<Hold>> {
+        self.key_check = None;
+        if key.is_none() || self.lock().dialled_key.as_ref().map(Secret::fingerprint) == key {
             return None;
         }
         Some(Input::SettingsChanged {
@@ -376,7 +400,7 @@ impl Driver {
         Box::pin(async move {
             // PROTOCOL §2.5: on reconnect, the same API key, as its source has it now
             let key = lock.key(&relay).await.map_err(|e| failure("api_key", e.to_string()))?;
-            core.lock().unwrap_or_else(PoisonError::into_inner).dialled_key = Some(key.fingerprint());
+            core.lock().unwrap_or_else(PoisonError::into_inner).dialled_key = Some(key.clone());
             // PROTOCOL §2.1: the version header; version 1 knows none
             let send_version = relay.protocol != config::ProtocolChoice::V1;
             dial(&relay, &key, send_version).await.map_err(|e| DialFailure {

@@ -25,7 +25,10 @@ pub(super) fn report(relay: &str, event: &Event, now: Instant) -> Option<LastErr
         Event::Disconnected { why, retry_in } => {
             let (code, seconds) = (why.code(), seconds(*retry_in));
             match code {
-                "rotation" => tracing::info!(relay, "the relay rotated the connection, reconnecting in {seconds} s"),
+                "rotation" => {
+                    tracing::info!(relay, "the relay rotated the connection, reconnecting in {seconds} s");
+                    return None;
+                }
                 "replaced" => tracing::error!(relay, code, "{why}; reconnecting in {seconds} s"),
                 _ => tracing::warn!(relay, code, "{why}; reconnecting in {seconds} s"),
             }
@@ -38,6 +41,10 @@ pub(super) fn report(relay: &str, event: &Event, now: Instant) -> Option<LastErr
         Event::Stopped(reason) => Some(stopped(relay, reason, now)),
         Event::Refused { id, code } => {
             tracing::info!(relay, request_id = ?id, code, "request refused without asking the adapter");
+            None
+        }
+        Event::Faulted { id, code } => {
+            tracing::warn!(relay, request_id = ?id, code, "no answer from the adapter that can be relayed");
             None
         }
         Event::TimedOut { id } => {

@@ -109,9 +109,10 @@ impl Socket {
     }
 
     /// Whether more may be read: a relay that does not take our frames is not listened to either, so that what it
-    /// makes us say cannot pile up. Large frames are answers, which the byte budget bounds.
+    /// makes us say cannot pile up. Large frames are answers, which the byte budget bounds; they do not silence the
+    /// relay's acks, which free it.
     fn may_read(&self) -> bool {
-        self.outgoing.len() < MAX_OUTGOING && self.small_bytes < MAX_SMALL_BYTES
+        self.small_bytes < MAX_SMALL_BYTES
     }
 
     /// The next event; queued frames are written meanwhile.
@@ -145,9 +146,10 @@ impl Socket {
         self.poll_stall(cx)
     }
 
-    /// Hands queued messages to the WebSocket's write buffer, as far as it takes them.
+    /// Hands queued messages to the WebSocket's write buffer, as far as it takes them. Behind a ping nothing is handed
+    /// over before it is written, else a backlog would hide when that was.
     fn poll_feed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        while !self.outgoing.is_empty() {
+        while !self.outgoing.is_empty() && !self.ping_in_flight {
             ready!(Pin::new(&mut self.ws).poll_ready(cx))?;
             let Some(message) = self.outgoing.pop_front() else {
                 break;
@@ -305,7 +307,7 @@ fn close_frame(frame: Option<protocol::CloseFrame>) -> CloseFrame {
 /// What a message counts towards [`MAX_SMALL_BYTES`].
 fn small_bytes(message: &Message) -> usize {
     match message {
-        Message::Text(text) if text.len() <= SMALL => text.len(),
+        Message::Text(text) if text.len() <= SMALL => text.len() + MESSAGE_BYTES,
         Message::Text(_)
         | Message::Binary(_)
         | Message::Ping(_)
@@ -319,8 +321,8 @@ fn number(payload: &[u8]) -> Option<u64> {
     payload.try_into().map(u64::from_be_bytes).ok()
 }
 
-/// Frames that may wait to be written; beyond it nothing is read.
-const MAX_OUTGOING: usize = 4096;
+/// What a waiting message occupies besides its text.
+const MESSAGE_BYTES: usize = 64;
 
 /// Acks and refusals are below: an id of 8 KiB may be written in six times as many bytes.
 const SMALL: usize = 128 * 1024;

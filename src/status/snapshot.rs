@@ -143,6 +143,9 @@ pub struct Totals {
     pub duplicate_requests: u64,
     /// Responses by HTTP status, resends not counted.
     pub responses: BTreeMap<u16, u64>,
+    /// Answers that the model did not give, by `error.code`; a part of `responses`.
+    #[serde(default)]
+    pub faults: BTreeMap<String, u64>,
     /// Responses sent again after a reconnect or a duplicate request.
     pub resent_responses: u64,
     /// Responses dropped because the relay's timeout for them had passed.

@@ -110,6 +110,13 @@ pub enum Event {
         /// The fault's code.
         code: &'static str,
     },
+    /// A forwarded request got no answer from the adapter that can be relayed.
+    Faulted {
+        /// The request.
+        id: RequestId,
+        /// The fault's code.
+        code: &'static str,
+    },
     /// No complete answer within the request timeout.
     TimedOut {
         /// The request.
@@ -271,7 +278,7 @@ impl fmt::Display for StopReason {
             Self::UnsupportedVersion { seen } => {
                 write!(
                     f,
-                    "the relay speaks protocol version {seen}, which is not what `protocol` allows (1, 2 or auto for both)"
+                    "the relay speaks protocol version {seen:?}, which is not what `protocol` allows (1, 2 or auto for both)"
                 )
             }
             Self::FrameTooLarge { sent_by_us: true } => {

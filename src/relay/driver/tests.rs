@@ -22,7 +22,7 @@ struct Rig {
     config: Relay,
     core: Arc<Mutex<Core>>,
     commands: mpsc::Sender<Command>,
-    running: tokio::task::JoinHandle<()>,
+    running: JoinHandle<()>,
 }
 
 impl Rig {

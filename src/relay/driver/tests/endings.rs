@@ -127,7 +127,7 @@ async fn a_rotated_connection_is_made_again_and_requests_carry_over() {
     let arrival = rig.adapter.arrival().await;
     caller.close(4003).await;
     let mut caller = rig.relay.connect().await;
-    assert_eq!(rig.core().last_error.as_ref().unwrap().code, "rotation");
+    assert!(rig.core().last_error.is_none(), "a rotation is no error");
     arrival.answer("{}");
     caller.hears_response("r-1").await;
 }

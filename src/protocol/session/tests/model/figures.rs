@@ -33,7 +33,7 @@ impl fmt::Debug for Figures {
     }
 }
 
-const EVERYTHING: [&str; 18] = [
+const EVERYTHING: [&str; 19] = [
     "steps",
     "cuts",
     "frames lost",
@@ -49,6 +49,7 @@ const EVERYTHING: [&str; 18] = [
     "forwarded",
     "requests repeated",
     "refused",
+    "faulted",
     "timed out",
     "responses resent",
     "responses expired",

@@ -253,6 +253,7 @@ impl Rules {
                 self.figures.add("refused", 1);
                 self.refused = Some(id.as_str().to_owned());
             }
+            Event::Faulted { .. } => self.figures.add("faulted", 1),
             Event::TimedOut { id } => {
                 self.figures.add("timed out", 1);
                 self.check_expired(now, id.as_str());
