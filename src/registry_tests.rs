@@ -295,3 +295,16 @@ fn leases_may_go_at_the_same_time_on_different_threads() {
         assert!(world.is_over());
     }
 }
+
+#[test]
+fn a_configuration_that_goes_first_gives_way_to_the_one_before() {
+    let world = World::new();
+    let kept = world.lease(|relay| relay.name = "kept".to_owned());
+    let caller = world.connect();
+    let refused = world.lease(|relay| relay.name = "refused".to_owned());
+    assert_eq!(world.relays()[0].name, "refused");
+    drop(refused);
+    assert_eq!((world.relays().len(), &*world.relays()[0].name), (1, "kept"));
+    assert_eq!(world.relays()[0].state, RelayState::Connected);
+    assert_eq!(world.close_code(kept, caller), 1001);
+}

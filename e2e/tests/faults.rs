@@ -21,12 +21,24 @@ fn fault(status: u16, code: &str) -> (u16, String, Value) {
 
 #[tokio::test]
 async fn a_model_that_is_down_is_503_adapter_unavailable_and_is_found_again_when_it_is_back() {
-    let (_site, relay, mut model) = Site::connected(Shipped::Sidecar).await.unwrap();
+    let (mut site, relay, mut model) = Site::connected(Shipped::Sidecar).await.unwrap();
     let url = relay.url("/v1/chat/completions");
     model.stop().await;
     let down = post(&url, chat("quick")).await.unwrap();
     assert_eq!(told(&down), fault(503, "adapter_unavailable"), "{}", down.text());
     assert!(down.text().contains("Envoy answered 503 itself"), "{}", down.text());
+    let status = site
+        .relay_status_becomes("/totals/faults/adapter_unavailable", 1.into())
+        .await
+        .unwrap();
+    assert_eq!(status["totals"]["responses"]["503"], 1);
+    let line = site
+        .envoy
+        .process()
+        .line("code=adapter_unavailable", DEADLINE)
+        .await
+        .unwrap();
+    assert!(line.contains("relay=default") && line.contains("request_id="), "{line}");
     model.restart().await.unwrap();
     assert_eq!(post(&url, chat("quick")).await.unwrap().status, StatusCode::OK);
 }

@@ -61,7 +61,7 @@ pub enum Outcome {
     Answered(Digest),
     /// 503 `adapter_unavailable` from the relay client.
     Unavailable,
-    /// The relay could not send it (PROTOCOL §2.5, §3.1: it fails straight away, the caller may retry).
+    /// The relay could not send it (PROTOCOL §2.5: one that cannot be sent fails straight away).
     NotSent,
     /// The relay ended while it had it.
     RelayGone,

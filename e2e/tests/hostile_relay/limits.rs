@@ -64,7 +64,7 @@ async fn above_max_queued_requests_are_acked_and_answered_503_overloaded() {
     assert!(order[4..].iter().all(|id| !order[..4].contains(id)));
 }
 
-// PROTOCOL §2.2, §2.3: acked as soon as they are received, however many there are
+// PROTOCOL §2.2: acks every request frame as soon as it receives it, however many there are
 #[tokio::test]
 async fn ten_thousand_outstanding_requests_are_all_acked_at_once_and_all_answered() {
     let plan = sidecar(&[]);

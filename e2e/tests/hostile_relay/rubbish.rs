@@ -108,7 +108,7 @@ async fn a_hundred_thousand_rubbish_frames_neither_close_the_connection_nor_grow
     assert!(after < before + 16 * MIB, "grew from {before} to {after} bytes");
 }
 
-// RFC 6455 §8.1: a text frame that is not UTF-8 fails the connection; PROTOCOL §2.5: nothing is lost by that
+// RFC 6455 §8.1: a text frame that is not UTF-8 fails the connection; PROTOCOL §2.5: a disconnect does not fail in-flight requests
 #[tokio::test]
 async fn a_text_frame_that_is_not_utf_8_may_cost_the_connection_but_no_request() {
     let (site, relay, model) = Site::connected(Shipped::Sidecar).await.unwrap();

@@ -85,7 +85,7 @@ async fn a_1001_from_a_replaced_connection_leaves_the_newer_ones_requests_alone(
     assert_eq!(told.unwrap(), Err(Failure::Gone));
 }
 
-// PROTOCOL §2.5: its fate is unknown since the first connection, whatever became of the second.
+// PROTOCOL §2.5: hasn't acked: its fate is unknown since the first connection, whatever became of the second
 #[tokio::test]
 async fn what_was_to_be_sent_again_and_was_not_stays_for_the_next_connection() {
     let slot = Arc::new(slot());
