@@ -22,6 +22,7 @@ pub mod request_id;
 pub mod requests;
 pub mod response;
 pub mod session;
+mod waiting;
 
 pub use connection::{CloseFrame, Version};
 pub use fault::Fault;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use super::limits::{MAX_HELD_REFUSAL_BYTES, MAX_HELD_REFUSALS};
+use super::waiting::Waiting;
 use super::{ForwardRequest, RequestId, Text};
 
 /// The requests that this client is responsible for, each in exactly one stage.
@@ -33,7 +34,7 @@ struct Entry<H> {
 
 #[derive(Debug)]
 enum Stage<H> {
-    Queued(Box<ForwardRequest<H>>),
+    Queued(Box<Waiting<H>>),
     Forwarding,
     Held {
         order: u64,
@@ -95,7 +96,7 @@ impl<H> Requests<H> {
     pub fn enqueue(&mut self, request: ForwardRequest<H>) {
         let id = request.id.clone();
         let deadline = request.deadline;
-        let order = self.insert(id.clone(), deadline, Stage::Queued(Box::new(request)));
+        let order = self.insert(id.clone(), deadline, Stage::Queued(Box::new(request.into())));
         self.waiting.insert(order, id);
     }
 
@@ -106,7 +107,7 @@ impl<H> Requests<H> {
         match std::mem::replace(&mut entry.stage, Stage::Forwarding) {
             Stage::Queued(request) => {
                 self.forwarding += 1;
-                Some(*request)
+                Some((*request).into())
             }
             // only what is queued waits
             other @ (Stage::Forwarding | Stage::Held { .. }) => {

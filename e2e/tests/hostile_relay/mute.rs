@@ -152,3 +152,17 @@ async fn small_requests_that_wait_do_not_keep_what_was_read_around_them() {
     // 8,000 small requests; the read buffers that they came in are 500 MB.
     harms_nobody(says, (32 + 64) * MIB).await;
 }
+
+/// A header takes many times its bytes in a frame once it is read.
+#[tokio::test]
+async fn small_requests_that_wait_with_a_hundred_headers_each_stay_within_max_held_bytes() {
+    let headers: Vec<String> = (0..100).map(|n| format!(r#""{n}":"""#)).collect();
+    let headers = headers.join(",");
+    let says = (0..16_384_usize).map(move |n| {
+        Say::text(
+            request(&format!("h-{n}"), "delay-600s").replace(r#""headers":{}"#, &format!(r#""headers":{{{headers}}}"#)),
+        )
+    });
+    // 16,384 requests of 1.5 KB, up to the bound; as header maps they are 200 MB.
+    harms_nobody(says, (32 + 64) * MIB).await;
+}
