@@ -100,6 +100,12 @@ impl<H> Requests<H> {
         self.waiting.insert(order, id);
     }
 
+    /// Adds a request that goes to the adapter at once.
+    pub fn begin(&mut self, id: RequestId, deadline: Instant) {
+        self.insert(id, deadline, Stage::Forwarding);
+        self.forwarding += 1;
+    }
+
     /// Takes the request that has waited longest, which is then at the adapter.
     pub fn dispatch(&mut self) -> Option<ForwardRequest<H>> {
         let (_, id) = self.waiting.pop_first()?;

@@ -105,14 +105,21 @@ impl<H> Session<H> {
         let deadline = now + self.settings.request_timeout;
         match self.admit(&id, payload, text, hold) {
             Ok((Asked { path, headers, body }, hold)) => {
-                self.requests.enqueue(ForwardRequest {
+                let request = ForwardRequest {
                     id,
                     path,
                     headers,
                     body,
                     deadline,
                     hold: Some(hold),
-                });
+                };
+                // PROTOCOL §2.3: immediately dispatch it to the local adapter
+                if self.requests.queued() == 0 && self.requests.forwarding() < self.settings.max_in_flight {
+                    self.requests.begin(request.id.clone(), deadline);
+                    self.actions.push_back(Action::Forward(request));
+                } else {
+                    self.requests.enqueue(request);
+                }
             }
             Err(fault) => self.refuse(id, deadline, &fault),
         }
