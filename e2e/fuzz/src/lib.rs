@@ -1,7 +1,8 @@
 //! Fuzz targets: each takes any bytes, gives them to a part of the product, and panics where a promise is broken.
 //!
 //! `tests/replay.rs` runs them over `corpus/` in every `cargo test`; `explore/` lets libFuzzer search for more
-//! (`make fuzz TARGET=frames SECONDS=60`). Deliberately absent: event streams, which the product does not parse yet.
+//! (`make fuzz TARGET=frames SECONDS=60`). What it found worth keeping, by new coverage, is named `found-*`.
+//! Deliberately absent: event streams, which the product does not parse yet.
 #![forbid(unsafe_code)]
 
 mod frames;
