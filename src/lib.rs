@@ -4,8 +4,8 @@
 //!
 //! | Ring | Modules | What they may do |
 //! |---|---|---|
-//! | pure | [`protocol`], [`usage`], [`config`], [`json`], [`status::snapshot`] | compute and return values |
-//! | shell | [`relay`], [`forward`], [`status::server`], [`secret`], [`client`], [`registry`] | own sockets, tasks and timers |
+//! | pure | [`protocol`], [`usage`], [`config`], [`json`], [`status::snapshot`], [`telemetry::names`] | compute and return values |
+//! | shell | [`relay`], [`forward`], [`status::server`], [`secret`], [`telemetry`], [`relayed`], [`client`], [`registry`] | own sockets, tasks and timers |
 //! | seam | [`module`] | talk to Envoy, through the SDK in `envoy/sdk` |
 //!
 //! Arrows point inward: seam → shell → pure.
@@ -23,6 +23,8 @@ pub mod module;
 pub mod protocol;
 pub mod registry;
 pub mod relay;
+pub mod relayed;
 pub mod secret;
 pub mod status;
+pub mod telemetry;
 pub mod usage;

@@ -17,7 +17,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use crate::client::Client;
 use crate::config::{self, Config};
 use crate::status::server::{Control, StatusServer};
-use crate::status::snapshot::{ProcessSnapshot, RelaySnapshot};
+use crate::status::snapshot::{ProcessSnapshot, RelaySnapshot, TelemetrySnapshot};
 
 /// The process's clients. One is enough: see [`registry`].
 #[derive(Debug, Default)]
@@ -87,6 +87,7 @@ impl Registry {
             relays,
             forward,
             status,
+            telemetry: _,
         } = config;
         let lease = state.next_id();
         let mut clients = Vec::with_capacity(relays.len());
@@ -299,6 +300,7 @@ impl Control for Registry {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: state.started.map_or(0.0, |at| at.elapsed().as_secs_f64()),
             relays,
+            telemetry: TelemetrySnapshot::default(),
         }
     }
 

@@ -49,6 +49,7 @@ impl World {
             status: Status {
                 listen: "127.0.0.1:0".parse().unwrap(),
             },
+            telemetry: config::Telemetry::default(),
         }
     }
 

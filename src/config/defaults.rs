@@ -41,6 +41,12 @@ pub const FORWARD_AUTHORITY: &str = "localhost";
 /// The status server: next to the reference client's adapter port 8840.
 pub const STATUS_LISTEN: &str = "127.0.0.1:8841";
 
+/// The API that the relay's requests speak.
+pub const PROVIDER: &str = "openai";
+
+/// More models than one site serves; each label value is memory for good, in Envoy some 4 kB.
+pub const MAX_MODELS: usize = 100;
+
 /// Below, a ping follows a ping; above, every firewall has forgotten the connection.
 pub(super) const KEEPALIVE_RANGE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 /// No answer can be expected faster, no person waits longer.
@@ -58,3 +64,5 @@ pub(super) const MAX_QUEUED_RANGE: RangeInclusive<u64> = 1..=1_048_576;
 pub(super) const MAX_HELD_LIMIT: u64 = (1 << 32) - 1;
 /// Each relay has its own connection and tables.
 pub(super) const MAX_RELAYS: usize = 64;
+/// `0`: only the configured ones; the upper end is where backends begin to drop series.
+pub(super) const MAX_MODELS_RANGE: RangeInclusive<u64> = 0..=1000;

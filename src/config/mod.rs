@@ -19,6 +19,7 @@ mod raw;
 mod relay;
 mod secret_source;
 mod status;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -43,6 +44,8 @@ pub struct Config {
     pub forward: Forward,
     /// The loopback status server.
     pub status: Status,
+    /// What telemetry says.
+    pub telemetry: Telemetry,
 }
 
 impl Config {
@@ -61,17 +64,21 @@ impl Config {
             mistakes: &mistakes,
             node: &root,
         };
-        let config = whole.object(&["relays", "forward", "status"]).and_then(|fields| {
-            let relays = fields.required("relays", "an array of at least one relay");
-            let relays = relays.and_then(|field| relay::read_all(&field));
-            let forward = forward::read(fields.get("forward"));
-            let status = status::read(fields.get("status"));
-            Some(Self {
-                relays: relays?,
-                forward: forward?,
-                status: status?,
-            })
-        });
+        let config = whole
+            .object(&["relays", "forward", "status", "telemetry"])
+            .and_then(|fields| {
+                let relays = fields.required("relays", "an array of at least one relay");
+                let relays = relays.and_then(|field| relay::read_all(&field));
+                let forward = forward::read(fields.get("forward"));
+                let status = status::read(fields.get("status"));
+                let telemetry = telemetry::read(fields.get("telemetry"));
+                Some(Self {
+                    relays: relays?,
+                    forward: forward?,
+                    status: status?,
+                    telemetry: telemetry?,
+                })
+            });
         mistakes.finish(config)
     }
 }
@@ -272,4 +279,17 @@ pub struct ForwardHeader {
 pub struct Status {
     /// A loopback address; port 0 picks a free one and logs it.
     pub listen: SocketAddr,
+}
+
+/// What telemetry says about exchanges with models; where it goes is the environment's (`OTEL_*`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Telemetry {
+    /// `gen_ai.provider.name`: the API that is spoken, whoever serves it.
+    pub provider: String,
+    /// Model names that are always labels.
+    pub models: Vec<String>,
+    /// Further model names that become labels, the first ones seen; the rest are `other`.
+    pub max_models: usize,
+    /// One line of JSON for each request in Envoy's log, without content.
+    pub request_log: bool,
 }

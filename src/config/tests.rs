@@ -262,14 +262,14 @@ fn a_report_is_bounded_too() {
 
 #[test]
 fn unknown_keys_name_the_allowed_ones_and_the_closest() {
-    let top = "allowed here: relays, forward, status";
+    let top = "allowed here: relays, forward, status, telemetry";
     refused(
         &with_top("relay", json!([])),
         &[&format!("relay: unknown key, did you mean relays?; {top}")],
     );
     refused(
-        &with_top("telemetry", json!({})),
-        &[&format!("telemetry: unknown key; {top}")],
+        &with_top("metrics", json!({})),
+        &[&format!("metrics: unknown key; {top}")],
     );
     refused(
         &with_relay(json!({"keepalive": {"intervall": "1s", "time-out": "1s"}})),
@@ -890,4 +890,34 @@ fn any_damage_ends_in_a_value_or_a_report() {
             let _ = Config::from_json(&damaged).map_err(|e| e.to_string());
         }
     }
+}
+
+#[test]
+fn telemetry_bounds_its_labels() {
+    let telemetry = |value| accepted(&with_top("telemetry", value)).telemetry;
+    let default = telemetry(json!({}));
+    assert_eq!(default, Telemetry::default());
+    assert_eq!((default.provider.as_str(), default.max_models), ("openai", 100));
+    let all = json!({"provider": "x", "models": ["a", "b/c:d"], "max_models": 0, "request_log": true});
+    assert_eq!(
+        telemetry(all),
+        Telemetry {
+            provider: "x".into(),
+            models: vec!["a".into(), "b/c:d".into()],
+            max_models: 0,
+            request_log: true,
+        }
+    );
+    refused(
+        &with_top(
+            "telemetry",
+            json!({"provider": "", "models": ["a", 7], "max_models": 1001, "request_log": "yes"}),
+        ),
+        &[
+            "telemetry.provider: \"\"; a value of gen_ai.provider.name, such as \"openai\", of 1 to 128 characters",
+            "telemetry.models[1]: 7; a model's name of 1 to 128 characters",
+            "telemetry.max_models: 1001; a whole number from 0 to 1000",
+            "telemetry.request_log: \"yes\"; true or false, without quotes",
+        ],
+    );
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::frame::{into_text, push_json_string};
 use super::limits::MAX_QUOTED_CHARS;
 use super::{Fault, RequestId, Text};
-use crate::usage::{self, Usage};
+use crate::usage::{self, Answer};
 
 /// A response frame, ready to be sent (`PROTOCOL §2.2`), and what is to be known about it.
 #[derive(Debug, Clone)]
@@ -21,8 +21,8 @@ pub struct Response {
     pub frame: Text,
     /// [`Fault::code`] when the adapter did not give this answer.
     pub fault: Option<&'static str>,
-    /// Tokens that the answer reports.
-    pub usage: Usage,
+    /// What the answer says about itself; absent when the adapter did not give it.
+    pub answer: Option<Box<Answer>>,
 }
 
 /// What the adapter answered, complete.
@@ -46,12 +46,12 @@ impl Response {
         max_frame_bytes: usize,
     ) -> Self {
         match json_body(answer) {
-            Ok((body, usage)) => {
+            Ok((body, said)) => {
                 // PROTOCOL §1: status and body unchanged, byte for byte
                 let headers = passed_headers(answer.headers, passed);
                 let frame = encode(id, answer.status, &headers, body);
                 Self {
-                    usage,
+                    answer: Some(Box::new(said)),
                     ..Self::bounded(id, answer.status, frame, max_frame_bytes)
                 }
             }
@@ -72,7 +72,7 @@ impl Response {
             status: fault.status(),
             frame: into_text(frame),
             fault: Some(fault.code()),
-            usage: Usage::default(),
+            answer: None,
         }
     }
 
@@ -85,7 +85,7 @@ impl Response {
             status,
             frame: into_text(frame),
             fault: None,
-            usage: Usage::default(),
+            answer: None,
         }
     }
 }
@@ -108,8 +108,8 @@ struct NotJson {
     text: String,
 }
 
-/// The body and its usage, if it is JSON that was not compressed on the way.
-fn json_body<'a>(answer: &AdapterAnswer<'a>) -> Result<(&'a str, Usage), NotJson> {
+/// The body and what it says about itself, if it is JSON that was not compressed on the way.
+fn json_body<'a>(answer: &AdapterAnswer<'a>) -> Result<(&'a str, Answer), NotJson> {
     if let Some(coding) = content_coding(answer.headers) {
         let why = format!("content-encoding {coding}, though none was asked for");
         return Err(NotJson {
@@ -118,8 +118,8 @@ fn json_body<'a>(answer: &AdapterAnswer<'a>) -> Result<(&'a str, Usage), NotJson
         });
     }
     let text = std::str::from_utf8(answer.body).map_err(|_| not_json(answer, "not UTF-8"))?;
-    let usage = usage::read_json(text).map_err(|_| not_json(answer, "not JSON"))?;
-    Ok((text, usage))
+    let said = usage::read_json(text).map_err(|_| not_json(answer, "not JSON"))?;
+    Ok((text, said))
 }
 
 fn not_json(answer: &AdapterAnswer<'_>, what: &str) -> NotJson {
@@ -245,10 +245,8 @@ mod tests {
             std::str::from_utf8(body).unwrap()
         );
         assert_eq!(response.frame.as_str(), expected);
-        assert_eq!(
-            (response.usage.input, response.usage.output, response.fault),
-            (Some(1), Some(2), None)
-        );
+        let usage = response.answer.unwrap().usage;
+        assert_eq!((usage.input, usage.output, response.fault), (Some(1), Some(2), None));
     }
 
     // PROTOCOL §1: errors keep their status

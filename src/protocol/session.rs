@@ -333,14 +333,10 @@ impl<H> Session<H> {
         if let Some(code) = response.fault {
             *self.totals.faults.entry(code.to_owned()).or_default() += 1;
         }
-        self.totals.input_tokens = self
-            .totals
-            .input_tokens
-            .saturating_add(response.usage.input.unwrap_or(0));
-        self.totals.output_tokens = self
-            .totals
-            .output_tokens
-            .saturating_add(response.usage.output.unwrap_or(0));
+        let usage = response.answer.as_ref().map(|answer| answer.usage).unwrap_or_default();
+        let add = |total: &mut u64, tokens: Option<u64>| *total = total.saturating_add(tokens.unwrap_or(0));
+        add(&mut self.totals.input_tokens, usage.input);
+        add(&mut self.totals.output_tokens, usage.output);
     }
 
     fn on_reconnect_asked(&mut self) {

@@ -16,6 +16,31 @@ pub struct ProcessSnapshot {
     pub uptime_seconds: f64,
     /// One entry per relay, by name.
     pub relays: Vec<RelaySnapshot>,
+    /// What happens to telemetry on its way out.
+    #[serde(default)]
+    pub telemetry: TelemetrySnapshot,
+}
+
+/// The exports of telemetry, by signal: `metrics`, `traces`, `logs`; empty when nothing is exported.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TelemetrySnapshot {
+    /// One entry per exported signal.
+    pub exports: BTreeMap<String, ExportSnapshot>,
+}
+
+/// One signal's exports.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ExportSnapshot {
+    /// Where to; never with credentials.
+    pub endpoint: String,
+    /// `grpc` or `http/protobuf`.
+    pub protocol: String,
+    /// Batches that arrived.
+    pub batches: u64,
+    /// Batches that did not.
+    pub failures: u64,
+    /// The last failure.
+    pub last_error: Option<LastError>,
 }
 
 /// One relay.
@@ -166,6 +191,57 @@ pub struct Totals {
     pub input_tokens: u64,
     /// Output tokens the model reported.
     pub output_tokens: u64,
+    /// Frames received, by type.
+    #[serde(default)]
+    pub received: Received,
+    /// Frames sent, by type.
+    #[serde(default)]
+    pub sent: Sent,
+    /// Attempts to connect that were scheduled because of a disconnect or a failed dial, by its code.
+    #[serde(default)]
+    pub reconnects: BTreeMap<String, u64>,
+    /// Successful answers whose tokens are not known, by reason.
+    #[serde(default)]
+    pub usage_missing: BTreeMap<String, u64>,
+}
+
+/// Frames and their bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// WebSocket messages.
+    pub frames: u64,
+    /// Bytes of their payloads.
+    pub bytes: u64,
+}
+
+/// Frames received, by type.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Received {
+    /// `connected`.
+    pub connected: Traffic,
+    /// `request`, received again or not.
+    pub request: Traffic,
+    /// `ack`.
+    pub ack: Traffic,
+    /// Whatever was ignored.
+    pub ignored: Traffic,
+}
+
+/// Frames sent, by type.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// `ack`.
+    pub ack: Traffic,
+    /// `response`, resent or not.
+    pub response: Traffic,
+}
+
+impl Traffic {
+    /// Counts one frame.
+    pub fn add(&mut self, bytes: usize) {
+        self.frames += 1;
+        self.bytes = self.bytes.saturating_add(bytes as u64);
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@ use spectral_bridge::protocol::{
     Version,
 };
 use spectral_bridge::status::snapshot::RelayState;
-use spectral_bridge::usage::Usage;
 
 /// Whatever happens in whatever order: nothing reaches the adapter twice, everything is acked and answered once, the
 /// limits hold, and the same inputs give the same actions.
@@ -167,7 +166,7 @@ impl World {
             status: 200,
             frame: frame.into(),
             fault: None,
-            usage: Usage::default(),
+            answer: None,
         };
         let hold = (which < 128).then(|| Hold::take(&self.holds));
         Some(Input::Forwarded {

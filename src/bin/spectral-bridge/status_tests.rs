@@ -76,6 +76,7 @@ fn snapshot(state: RelayState) -> ProcessSnapshot {
         version: "0.1.0".into(),
         uptime_seconds: 90_061.0,
         relays: vec![relay],
+        ..ProcessSnapshot::default()
     }
 }
 

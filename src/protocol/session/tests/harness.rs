@@ -14,7 +14,6 @@ use serde_json::Value;
 use super::super::{Action, DialFailure, Disconnect, Event, Input, Session, Settings};
 use crate::config::{Keepalive, ProtocolChoice};
 use crate::protocol::{CloseFrame, ForwardRequest, RequestId, Response, Text, Version};
-use crate::usage::Usage;
 
 /// A share of the byte budget: counted while it lives.
 #[derive(Debug)]
@@ -254,7 +253,7 @@ impl Script {
                 status: 200,
                 frame: frame.into(),
                 fault: None,
-                usage: Usage::default(),
+                answer: None,
             },
             hold,
         })
