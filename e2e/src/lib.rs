@@ -8,6 +8,7 @@
 
 pub mod duration;
 pub mod failed;
+mod handshake;
 pub mod listen;
 pub mod model;
 pub mod otlp;
