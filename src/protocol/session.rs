@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use super::answered::Answered;
 use super::backoff::Backoff;
 use super::connection::{Connection, Due, Version};
-use super::frame::Ignored;
+use super::frame::{self, Ignored};
 use super::limits::{CLOSE_TIMEOUT, DRAIN_REDIAL};
 use super::requests::{Expired, Requests};
 use super::{Fault, RequestId, Response, Text};
 use crate::config::{Keepalive, ProtocolChoice};
-use crate::status::snapshot::{RelayState, Totals};
+use crate::status::snapshot::{RelayState, Sent, Totals, Traffic};
 
 mod drain;
 mod events;
@@ -113,7 +113,7 @@ impl<H> Session<H> {
             Input::PingWritten => self.on_connection(|connection| connection.on_ping_written(now)),
             Input::Pong(number) => self.on_connection(|connection| connection.on_pong(number)),
             Input::Disconnected(why) => self.on_disconnected(now, why),
-            Input::Forwarded { id, response, hold } => self.on_forwarded(&id, response, hold),
+            Input::Forwarded { id, response, hold } => self.on_forwarded(now, &id, response, hold),
             Input::DrainAsked { grace } => self.on_drain_asked(now, grace),
             Input::ReconnectAsked => self.on_reconnect_asked(),
             Input::SettingsChanged { settings, redial } => self.on_settings_changed(now, settings, redial),
@@ -306,7 +306,7 @@ impl<H> Session<H> {
         }
     }
 
-    fn on_forwarded(&mut self, id: &RequestId, response: Response, hold: Option<H>) {
+    fn on_forwarded(&mut self, now: Instant, id: &RequestId, response: Response, hold: Option<H>) {
         // cancelled or timed out meanwhile: already answered
         if self.requests.is_forwarding(id) {
             self.count(&response);
@@ -316,7 +316,7 @@ impl<H> Session<H> {
             }
             if self.version == Some(Version::V2) {
                 // PROTOCOL §2.5: kept until the server acks it
-                if !self.requests.hold_answer(id, response.frame.clone(), hold) {
+                if !self.requests.hold_answer(now, id, response.frame.clone(), hold) {
                     self.answered.insert(id);
                 }
             } else {
@@ -324,7 +324,7 @@ impl<H> Session<H> {
                 self.answered.insert(id);
             }
             // PROTOCOL §2.3: in any order, each as it comes
-            self.send(response.frame);
+            self.send_response(response.frame);
         }
     }
 
@@ -337,6 +337,9 @@ impl<H> Session<H> {
         let add = |total: &mut u64, tokens: Option<u64>| *total = total.saturating_add(tokens.unwrap_or(0));
         add(&mut self.totals.input_tokens, usage.input);
         add(&mut self.totals.output_tokens, usage.output);
+        if let Some(missing) = response.usage_missing() {
+            *self.totals.usage_missing.entry(missing.code().to_owned()).or_default() += 1;
+        }
     }
 
     fn on_reconnect_asked(&mut self) {
@@ -430,7 +433,7 @@ impl<H> Session<H> {
                 let response = Response::from_fault(&id, &Fault::AdapterTimeout);
                 self.count(&response);
                 self.answered.insert(&id);
-                self.send(response.frame);
+                self.send_response(response.frame);
                 self.actions.push_back(Action::Report(Event::TimedOut { id }));
             }
         }
@@ -484,6 +487,7 @@ impl<H> Session<H> {
         if self.drain.is_some() {
             delay = delay.min(DRAIN_REDIAL);
         }
+        *self.totals.reconnects.entry(why.code().to_owned()).or_default() += 1;
         self.actions
             .push_back(Action::Report(Event::Disconnected { why, retry_in: delay }));
         self.link = Link::BackingOff { until: now + delay };
@@ -496,12 +500,23 @@ impl<H> Session<H> {
         }
     }
 
-    /// Sends if a connection is open; what must survive a disconnect is held, not sent here.
-    fn send(&mut self, frame: Text) {
+    fn send_ack(&mut self, id: &RequestId) {
+        let frame = frame::ack(id);
+        self.send(frame, |sent| &mut sent.ack);
+    }
+
+    /// What must survive a disconnect is held beside this.
+    fn send_response(&mut self, frame: Text) {
+        self.send(frame, |sent| &mut sent.response);
+    }
+
+    /// Sends if a connection is open.
+    fn send(&mut self, frame: Text, count: impl FnOnce(&mut Sent) -> &mut Traffic) {
         if let Link::Connected(connection) = &self.link
             && connection.version().is_some()
         {
             self.totals.sent_bytes = self.totals.sent_bytes.saturating_add(frame.len() as u64);
+            count(&mut self.totals.sent).add(frame.len());
             self.actions.push_back(Action::Send(frame));
         }
     }

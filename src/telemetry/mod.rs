@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 
+use crate::config;
 use crate::status::snapshot::{ProcessSnapshot, TelemetrySnapshot};
 use crate::usage::{Answer, Missing, Operation, Request};
 
@@ -20,6 +21,27 @@ use crate::usage::{Answer, Missing, Operation, Request};
 #[derive(Debug, Clone, Default)]
 pub struct Telemetry {
     inner: Option<Arc<Inner>>,
+    /// Of the configuration that this handle speaks for.
+    settings: Arc<config::Telemetry>,
+}
+
+impl Telemetry {
+    /// The same telemetry on behalf of a configuration with these settings.
+    #[must_use]
+    pub fn with(&self, settings: &config::Telemetry) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            settings: Arc::new(settings.clone()),
+        }
+    }
+}
+
+/// The same telemetry for equal settings.
+impl PartialEq for Telemetry {
+    fn eq(&self, other: &Self) -> bool {
+        let place = |this: &Self| this.inner.as_ref().map(Arc::as_ptr);
+        place(self) == place(other) && self.settings == other.settings
+    }
 }
 
 #[derive(Debug)]
@@ -106,6 +128,15 @@ impl Telemetry {
     #[must_use]
     pub fn model_label<'a>(&self, model: &'a str) -> Cow<'a, str> {
         Cow::Borrowed(model)
+    }
+
+    /// Starts what the environment asks for.
+    #[must_use]
+    pub fn start(_runtime: &tokio::runtime::Handle, settings: &config::Telemetry, _source: Arc<dyn Source>) -> Self {
+        Self {
+            inner: None,
+            settings: Arc::new(settings.clone()),
+        }
     }
 
     /// Flushes and ends, in no more than `within`.
