@@ -7,6 +7,7 @@ use opentelemetry::metrics::{Counter, Histogram, Meter};
 
 use super::attributes::{LabelsOf, Vocabulary};
 use super::names::{self, Metric};
+use super::settings::Semconv;
 use super::{Exchange, Stage};
 use crate::usage::{Operation, Usage};
 
@@ -41,8 +42,7 @@ struct Latest {
 }
 
 impl Instruments {
-    pub(super) fn new(meter: &Meter, vocabulary: &Vocabulary) -> Self {
-        let semconv = vocabulary.semconv;
+    pub(super) fn new(meter: &Meter, semconv: Semconv) -> Self {
         Self {
             duration: seconds(meter, &names::OPERATION_DURATION),
             time_to_first_token: seconds(meter, &names::TIME_TO_FIRST_TOKEN),

@@ -31,8 +31,8 @@ pub use environment::Environment;
 pub use spans::Span;
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
@@ -47,18 +47,28 @@ use attributes::{LabelsOf, Vocabulary};
 use events::{Event, Events};
 use instruments::Instruments;
 use outlet::Outlet;
+use settings::Semconv;
 use spans::Spans;
 
 /// The process's telemetry. Cheap to clone. The default one exports nothing, and keeps labels bounded all the same.
 #[derive(Debug, Clone)]
 pub struct Telemetry {
     inner: Arc<Inner>,
+    view: Arc<View>,
+}
+
+/// What one configuration lets telemetry say.
+#[derive(Debug)]
+struct View {
+    settings: config::Telemetry,
+    vocabulary: Vocabulary,
 }
 
 #[derive(Debug)]
 struct Inner {
-    vocabulary: Vocabulary,
-    request_log: bool,
+    semconv: Semconv,
+    /// Equal configurations share one, and with it the models that were seen.
+    views: Mutex<Vec<Weak<View>>>,
     metrics: Option<(SdkMeterProvider, Instruments)>,
     spans: Option<Spans>,
     events: Option<Events>,
@@ -123,6 +133,15 @@ pub enum Stage {
 }
 
 impl Telemetry {
+    /// The same telemetry on behalf of a configuration with these settings.
+    #[must_use]
+    pub fn with(&self, settings: &config::Telemetry) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            view: self.inner.view(settings),
+        }
+    }
+
     /// Begins a request's span as a child of the `traceparent` in `headers`, and puts its own there for who comes next.
     /// Without traces, `headers` stay as they are.
     #[must_use]
@@ -135,21 +154,21 @@ impl Telemetry {
 
     /// Records an exchange once: metrics, span and log event. Does nothing after [`Telemetry::shutdown`].
     pub fn finish(&self, span: Span, exchange: &Exchange<'_>) {
-        let inner = &*self.inner;
         if !self.wants_requests() || self.ended() {
             return;
         }
-        let labels = inner.vocabulary.labels(exchange);
-        if let Some((_, instruments)) = &inner.metrics {
-            instruments.record(&inner.vocabulary, exchange, &labels);
+        let vocabulary = &self.view.vocabulary;
+        let labels = vocabulary.labels(exchange);
+        if let Some((_, instruments)) = &self.inner.metrics {
+            instruments.record(vocabulary, exchange, &labels);
         }
-        let told = inner.events.is_some() || inner.request_log;
+        let told = self.inner.events.is_some() || self.view.settings.request_log;
         if !told && !span.is_recording() {
             return;
         }
-        let attributes = inner.vocabulary.of_span(exchange, &labels);
+        let attributes = vocabulary.of_span(exchange, &labels);
         if told {
-            inner.tell(&Event {
+            self.tell(&Event {
                 attributes: &attributes,
                 duration: exchange.duration,
                 failed: exchange.error.is_some(),
@@ -174,19 +193,15 @@ impl Telemetry {
     #[must_use]
     pub fn wants_requests(&self) -> bool {
         let Inner {
-            metrics,
-            spans,
-            events,
-            request_log,
-            ..
+            metrics, spans, events, ..
         } = &*self.inner;
-        metrics.is_some() || spans.is_some() || events.is_some() || *request_log
+        metrics.is_some() || spans.is_some() || events.is_some() || self.view.settings.request_log
     }
 
     /// `model` if it is among the configured or the first seen ones, else `other`: what may become a label.
     #[must_use]
     pub fn model_label<'a>(&self, model: &'a str) -> Cow<'a, str> {
-        match self.inner.vocabulary.models.label(model) {
+        match self.view.vocabulary.models.label(model) {
             labels::Label::Word(_) => Cow::Borrowed(model),
             labels::Label::Other(other) => Cow::Borrowed(other),
         }
@@ -243,6 +258,21 @@ impl Telemetry {
         }
     }
 
+    fn of(inner: Inner, settings: &config::Telemetry) -> Self {
+        let view = inner.view(settings);
+        let inner = Arc::new(inner);
+        Self { inner, view }
+    }
+
+    fn tell(&self, event: &Event<'_>) {
+        if let Some(events) = &self.inner.events {
+            events.emit(event);
+        }
+        if self.view.settings.request_log {
+            events::log(event);
+        }
+    }
+
     fn part(&self, end: impl FnOnce(&Inner) + Send + 'static) -> impl FnOnce() + Send + 'static {
         let inner = Arc::clone(&self.inner);
         move || end(&inner)
@@ -254,22 +284,32 @@ impl Telemetry {
 }
 
 impl Inner {
-    fn tell(&self, event: &Event<'_>) {
-        if let Some(events) = &self.events {
-            events.emit(event);
+    fn view(&self, settings: &config::Telemetry) -> Arc<View> {
+        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        views.retain(|view| view.strong_count() > 0);
+        let shared = views.iter().filter_map(Weak::upgrade);
+        if let Some(view) = shared.into_iter().find(|view| view.settings == *settings) {
+            return view;
         }
-        if self.request_log {
-            events::log(event);
-        }
+        let view = Arc::new(View {
+            settings: settings.clone(),
+            vocabulary: Vocabulary::new(settings, self.semconv),
+        });
+        views.push(Arc::downgrade(&view));
+        view
     }
 }
 
 impl Default for Telemetry {
     fn default() -> Self {
-        let vocabulary = Vocabulary::new(&config::Telemetry::default(), settings::Semconv::Released);
-        Self {
-            inner: Arc::new(Inner::silent(vocabulary, false)),
-        }
+        Self::of(Inner::silent(Semconv::Released), &config::Telemetry::default())
+    }
+}
+
+/// The same telemetry for equal settings.
+impl PartialEq for Telemetry {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner) && self.view.settings == other.view.settings
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
+use tokio::sync::watch;
 
 use super::Source;
 use super::names::{self, Kind, Metric};
@@ -16,8 +17,9 @@ type Count = fn(&Outlet) -> u64;
 type Sink<'a> = dyn FnMut(u64, &[KeyValue]) + 'a;
 
 /// Registers all of them.
-pub(super) fn observe(meter: &Meter, source: &Arc<dyn Source>, outlets: &[Arc<Outlet>]) {
+pub(super) fn observe(meter: &Meter, source: &Arc<dyn Source>, outlets: &[Arc<Outlet>], stop: watch::Receiver<bool>) {
     let shared = Arc::new(Shared {
+        stop,
         source: Arc::clone(source),
         last: Mutex::default(),
     });
@@ -46,6 +48,7 @@ pub(super) fn observe(meter: &Meter, source: &Arc<dyn Source>, outlets: &[Arc<Ou
 /// One snapshot for all instruments of a collection.
 #[derive(Debug)]
 struct Shared {
+    stop: watch::Receiver<bool>,
     source: Arc<dyn Source>,
     last: Mutex<(Arc<ProcessSnapshot>, Vec<usize>)>,
 }
@@ -55,6 +58,10 @@ impl Shared {
     fn snapshot(&self, reader: usize) -> Arc<ProcessSnapshot> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let (snapshot, readers) = &mut *last;
+        // whoever ends telemetry may hold what the source needs
+        if *self.stop.borrow() {
+            return Arc::default();
+        }
         if readers.is_empty() || readers.contains(&reader) {
             *snapshot = Arc::new(self.source.snapshot());
             readers.clear();

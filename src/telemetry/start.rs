@@ -1,7 +1,7 @@
 //! Brings telemetry up as the environment asks. Never fails: what cannot be is said in the log, and the rest works.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use opentelemetry::InstrumentationScope;
 use opentelemetry::metrics::MeterProvider as _;
@@ -11,7 +11,6 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::attributes::Vocabulary;
 use super::environment::Environment;
 use super::events::Events;
 use super::instruments::Instruments;
@@ -37,8 +36,7 @@ impl Telemetry {
         for mistake in mistakes {
             tracing::warn!("telemetry: {mistake}");
         }
-        let vocabulary = Vocabulary::new(settings, asked.semconv);
-        let mut inner = Inner::silent(vocabulary, settings.request_log);
+        let mut inner = Inner::silent(asked.semconv);
         let _context = runtime.enter();
         let start = Start {
             runtime,
@@ -49,7 +47,7 @@ impl Telemetry {
         start.logs(&mut inner, &asked);
         start.metrics(&mut inner, &asked, &source);
         inner.runtime = Some(runtime.clone());
-        Self { inner: Arc::new(inner) }
+        Self::of(inner, settings)
     }
 }
 
@@ -94,8 +92,8 @@ impl Start<'_> {
         source: &Arc<dyn Source>,
     ) -> (SdkMeterProvider, Instruments) {
         let meter = provider.meter_with_scope(self.scope.clone());
-        let instruments = Instruments::new(&meter, &inner.vocabulary);
-        relays::observe(&meter, source, &inner.outlets);
+        let instruments = Instruments::new(&meter, inner.semconv);
+        relays::observe(&meter, source, &inner.outlets, inner.stop.subscribe());
         (provider, instruments)
     }
 
@@ -108,10 +106,10 @@ impl Start<'_> {
 
 impl Inner {
     /// Exports nothing.
-    pub(super) fn silent(vocabulary: Vocabulary, request_log: bool) -> Self {
+    pub(super) fn silent(semconv: Semconv) -> Self {
         Self {
-            vocabulary,
-            request_log,
+            semconv,
+            views: Mutex::default(),
             metrics: None,
             spans: None,
             events: None,
