@@ -14,12 +14,14 @@ use crate::forward::{Budget, Forwarder, HeaderSecrets};
 use crate::relay::{Command, Core, Driver, LastError, Wiring};
 use crate::secret::Secret;
 use crate::status::snapshot::{self, RelaySnapshot, RelayState};
+use crate::telemetry::Telemetry;
 
 /// A running client.
 #[derive(Debug)]
 pub struct Client {
     relay: Arc<config::Relay>,
     forward: config::Forward,
+    telemetry: Telemetry,
     core: Arc<Mutex<Core>>,
     commands: mpsc::Sender<Command>,
     done: watch::Receiver<bool>,
@@ -28,9 +30,15 @@ pub struct Client {
 impl Client {
     /// Starts a client on `runtime`; with `drained`, one that never dials.
     #[must_use]
-    pub fn spawn(runtime: &Handle, relay: config::Relay, forward: &config::Forward, drained: bool) -> Self {
+    pub fn spawn(
+        runtime: &Handle,
+        relay: config::Relay,
+        forward: &config::Forward,
+        telemetry: Telemetry,
+        drained: bool,
+    ) -> Self {
         let relay = Arc::new(relay);
-        let wiring = wiring(&relay, forward);
+        let wiring = wiring(&relay, forward, &telemetry);
         let core = Arc::new(Mutex::new(Core::new(&wiring)));
         let (commands, inbox) = mpsc::channel(COMMANDS);
         if drained {
@@ -48,6 +56,7 @@ impl Client {
         Self {
             relay,
             forward: forward.clone(),
+            telemetry,
             core,
             commands,
             done,
@@ -80,13 +89,14 @@ impl Client {
 
     /// Takes over a changed configuration; requests in flight go on. The same one again changes nothing: Envoy may hand
     /// it over whenever something beside it changes, which is no reason to show a refused key once more.
-    pub fn reconfigure(&mut self, relay: config::Relay, forward: &config::Forward) {
-        if *self.relay == relay && self.forward == *forward {
+    pub fn reconfigure(&mut self, relay: config::Relay, forward: &config::Forward, telemetry: &Telemetry) {
+        if *self.relay == relay && self.forward == *forward && self.telemetry == *telemetry {
             return;
         }
+        self.telemetry = telemetry.clone();
         self.relay = Arc::new(relay);
         self.forward = forward.clone();
-        self.tell(Command::Reconfigure(Box::new(wiring(&self.relay, forward))));
+        self.tell(Command::Reconfigure(Box::new(wiring(&self.relay, forward, telemetry))));
     }
 
     /// Finishes what is in flight within `grace`, then closes for good.
@@ -155,16 +165,17 @@ impl Client {
     }
 }
 
-fn wiring(relay: &Arc<config::Relay>, forward: &config::Forward) -> Wiring {
+fn wiring(relay: &Arc<config::Relay>, forward: &config::Forward, telemetry: &Telemetry) -> Wiring {
     let budget = Budget::new(relay.max_held_bytes);
     let secrets = Arc::new(HeaderSecrets::new(forward.headers.clone()));
-    let forwarder = Forwarder::new(relay, forward, Arc::clone(&secrets), budget.clone());
+    let forwarder = Forwarder::new(relay, forward, Arc::clone(&secrets), budget.clone(), telemetry.clone());
     Wiring {
         relay: Arc::clone(relay),
         forward_to: forward.to.clone(),
         forwarder: Arc::new(forwarder),
         budget,
         secrets,
+        telemetry: telemetry.clone(),
     }
 }
 

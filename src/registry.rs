@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -17,7 +17,8 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use crate::client::Client;
 use crate::config::{self, Config};
 use crate::status::server::{Control, StatusServer};
-use crate::status::snapshot::{ProcessSnapshot, RelaySnapshot, TelemetrySnapshot};
+use crate::status::snapshot::{ProcessSnapshot, RelaySnapshot};
+use crate::telemetry::{Environment, Source, Telemetry};
 
 /// The process's clients. One is enough: see [`registry`].
 #[derive(Debug, Default)]
@@ -28,6 +29,9 @@ pub struct Registry {
 #[derive(Debug, Default)]
 struct State {
     runtime: Option<Runtime>,
+    telemetry: Option<(Telemetry, Arc<Figures>)>,
+    /// Filters that tell telemetry of what they see.
+    tellers: usize,
     clients: HashMap<u64, Shared>,
     servers: HashMap<SocketAddr, Serving>,
     started: Option<Instant>,
@@ -49,6 +53,7 @@ struct Asked {
     lease: u64,
     relay: config::Relay,
     forward: config::Forward,
+    telemetry: Telemetry,
 }
 
 #[derive(Debug)]
@@ -65,6 +70,22 @@ pub struct Lease {
     id: u64,
     clients: Vec<u64>,
     server: SocketAddr,
+}
+
+/// The process's telemetry on behalf of a filter. Dropping it ends the telemetry that nobody else uses, in bounded time.
+#[derive(Debug)]
+#[must_use]
+pub struct TelemetryLease {
+    registry: Arc<Registry>,
+    telemetry: Telemetry,
+}
+
+impl TelemetryLease {
+    /// The telemetry.
+    #[must_use]
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
 }
 
 /// This process's registry.
@@ -87,12 +108,13 @@ impl Registry {
             relays,
             forward,
             status,
-            telemetry: _,
+            telemetry,
         } = config;
+        let telemetry = self.telemetry_of(&mut state, &runtime, &telemetry);
         let lease = state.next_id();
         let mut clients = Vec::with_capacity(relays.len());
         for relay in relays {
-            clients.push(state.ask(&runtime, lease, relay, &forward));
+            clients.push(state.ask(&runtime, lease, relay, &forward, &telemetry));
         }
         let control = Arc::clone(self);
         let spawn = || Serving {
@@ -108,14 +130,48 @@ impl Registry {
         })
     }
 
+    /// The process's telemetry, for a filter with these settings.
+    ///
+    /// # Errors
+    /// The threads for it could not be started.
+    pub fn telemetry(self: &Arc<Self>, settings: &config::Telemetry) -> std::io::Result<TelemetryLease> {
+        let mut state = self.lock();
+        let runtime = state.runtime()?;
+        let telemetry = self.telemetry_of(&mut state, &runtime, settings);
+        state.tellers += 1;
+        Ok(TelemetryLease {
+            registry: Arc::clone(self),
+            telemetry,
+        })
+    }
+
+    fn telemetry_of(self: &Arc<Self>, state: &mut State, runtime: &Handle, settings: &config::Telemetry) -> Telemetry {
+        let start = || {
+            let figures = Arc::new(Figures {
+                registry: Arc::downgrade(self),
+                last: Mutex::default(),
+            });
+            let environment = Environment::from_process();
+            let telemetry = Telemetry::start(runtime, settings, &environment, Arc::clone(&figures) as _);
+            (telemetry, figures)
+        };
+        state.telemetry.get_or_insert_with(start).0.with(settings)
+    }
+
     /// Drains every client and calls `done` when that is over, which takes at most the longest grace and a moment.
     pub fn drain_then(&self, done: impl FnOnce() + Send + 'static) {
         let drained = self.begin_drain();
         // not within the lock: `done` may come back here
-        let runtime = self.lock().handle();
+        let (runtime, telemetry) = {
+            let state = self.lock();
+            (state.handle(), state.telemetry.clone())
+        };
         match runtime {
             Some(runtime) => drop(runtime.spawn(async move {
                 drained.await;
+                if let Some((telemetry, _)) = telemetry {
+                    telemetry.shutdown(TELEMETRY_GRACE).await;
+                }
                 done();
             })),
             None => done(),
@@ -147,23 +203,29 @@ impl Registry {
     }
 
     fn release(&self, lease: u64, clients: &[u64], server: SocketAddr) {
-        let (released, server, runtime) = {
+        self.give_back(|state| {
+            let released = clients.iter().filter_map(|id| state.release_client(*id, lease));
+            (released.collect(), state.release_server(server))
+        });
+    }
+
+    /// Takes back what `released` finds that nobody uses any more, and ends it.
+    fn give_back(&self, released: impl FnOnce(&mut State) -> (Vec<Client>, Option<StatusServer>)) {
+        let (released, server, telemetry, runtime) = {
             let mut state = self.lock();
-            let released: Vec<_> = clients
-                .iter()
-                .filter_map(|id| state.release_client(*id, lease))
-                .collect();
-            let server = state.release_server(server);
+            let (released, server) = released(&mut state);
+            let mut telemetry = None;
             if state.is_unused() {
                 state.draining = false;
+                telemetry = state.telemetry.take();
             }
             state.releasing += 1;
-            (released, server, state.handle())
+            (released, server, telemetry, state.handle())
         };
         if let Some(runtime) = runtime {
             let (over, is_over) = mpsc::channel::<()>();
             runtime.spawn(async move {
-                end(released, server).await;
+                end(released, server, telemetry).await;
                 drop(over);
             });
             // Nothing is sent: it ends when the task does.
@@ -203,7 +265,7 @@ impl State {
     }
 
     fn is_unused(&self) -> bool {
-        self.clients.is_empty() && self.servers.is_empty()
+        self.clients.is_empty() && self.servers.is_empty() && self.tellers == 0
     }
 
     fn handle(&self) -> Option<Handle> {
@@ -216,20 +278,28 @@ impl State {
     }
 
     /// Hands `relay` to the client that serves its key already, or starts one.
-    fn ask(&mut self, runtime: &Handle, lease: u64, relay: config::Relay, forward: &config::Forward) -> u64 {
+    fn ask(
+        &mut self,
+        runtime: &Handle,
+        lease: u64,
+        relay: config::Relay,
+        forward: &config::Forward,
+        telemetry: &Telemetry,
+    ) -> u64 {
         let asked = Asked {
             lease,
             relay: relay.clone(),
             forward: forward.clone(),
+            telemetry: telemetry.clone(),
         };
         let serving = self.clients.iter_mut().find(|(_, shared)| shared.client.serves(&relay));
         if let Some((id, shared)) = serving {
-            shared.client.reconfigure(relay, forward);
+            shared.client.reconfigure(relay, forward, telemetry);
             shared.asked.push(asked);
             return *id;
         }
         // who drains goes away: nothing new begins
-        let client = Client::spawn(runtime, relay, forward, self.draining);
+        let client = Client::spawn(runtime, relay, forward, telemetry.clone(), self.draining);
         let id = self.next_id();
         self.clients.insert(
             id,
@@ -249,8 +319,13 @@ impl State {
         let shared = self.clients.get_mut(&id)?;
         shared.asked.retain(|asked| asked.lease != lease);
         match shared.asked.last() {
-            Some(Asked { relay, forward, .. }) => {
-                shared.client.reconfigure(relay.clone(), forward);
+            Some(Asked {
+                relay,
+                forward,
+                telemetry,
+                ..
+            }) => {
+                shared.client.reconfigure(relay.clone(), forward, telemetry);
                 None
             }
             None => self.clients.remove(&id).map(|shared| shared.client),
@@ -267,8 +342,8 @@ impl State {
     }
 }
 
-/// Ends clients and a server that nobody leases any more.
-async fn end(clients: Vec<Client>, server: Option<StatusServer>) {
+/// Ends clients, a server and the telemetry that nobody leases any more.
+async fn end(clients: Vec<Client>, server: Option<StatusServer>, telemetry: Option<(Telemetry, Arc<Figures>)>) {
     for client in &clients {
         client.drain(client.grace().min(RELEASE_GRACE));
     }
@@ -279,6 +354,10 @@ async fn end(clients: Vec<Client>, server: Option<StatusServer>) {
     };
     // One that was told to drain before has a longer grace: it is given up.
     let _ = tokio::time::timeout(RELEASE_GRACE + AFTER_GRACE, ended).await;
+    if let Some((telemetry, figures)) = telemetry {
+        figures.keep(clients.iter().map(Client::snapshot).collect());
+        telemetry.shutdown(TELEMETRY_GRACE).await;
+    }
     if let Some(server) = server {
         server.stop().await;
     }
@@ -287,6 +366,37 @@ async fn end(clients: Vec<Client>, server: Option<StatusServer>) {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.registry.release(self.id, &self.clients, self.server);
+    }
+}
+
+impl Drop for TelemetryLease {
+    fn drop(&mut self) {
+        self.registry.give_back(|state| {
+            state.tellers -= 1;
+            (Vec::new(), None)
+        });
+    }
+}
+
+/// The relays' figures for telemetry: as they are, and once they are released, as they were at their end.
+#[derive(Debug)]
+struct Figures {
+    registry: Weak<Registry>,
+    last: Mutex<Vec<RelaySnapshot>>,
+}
+
+impl Figures {
+    fn keep(&self, relays: Vec<RelaySnapshot>) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = relays;
+    }
+}
+
+impl Source for Figures {
+    fn snapshot(&self) -> ProcessSnapshot {
+        let mut snapshot = self.registry.upgrade().map(|r| r.snapshot()).unwrap_or_default();
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        snapshot.relays.extend(last.iter().cloned());
+        snapshot
     }
 }
 
@@ -300,7 +410,11 @@ impl Control for Registry {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: state.started.map_or(0.0, |at| at.elapsed().as_secs_f64()),
             relays,
-            telemetry: TelemetrySnapshot::default(),
+            telemetry: state
+                .telemetry
+                .as_ref()
+                .map(|(telemetry, _)| telemetry.snapshot())
+                .unwrap_or_default(),
         }
     }
 
@@ -328,6 +442,9 @@ const WORKERS: usize = 2;
 
 /// What may follow a grace: the close handshake and the socket's end.
 const AFTER_GRACE: Duration = Duration::from_millis(2500);
+
+/// What telemetry may take at the end to hand over what it has: a dead collector must not hold up Envoy's exit.
+const TELEMETRY_GRACE: Duration = Duration::from_millis(1500);
 
 /// Releasing happens on Envoy's main thread when its configuration is already gone: what is in flight has lost its
 /// listener, so there is little to wait for.

@@ -58,8 +58,7 @@ pub(super) fn parse(json: &[u8]) -> Result<Node, ConfigErrors> {
 }
 
 /// What every message about the configuration as a whole recommends.
-pub(super) const WANTED: &str =
-    "write a google.protobuf.Struct with the keys relays, forward, status, or a StringValue with the same as JSON";
+pub(super) const WANTED: &str = "write a google.protobuf.Struct with the keys relays, forward, status, telemetry, or a StringValue with the same as JSON";
 
 /// A generous multiple of a configuration with many relays.
 const MAX_BYTES: usize = 1 << 20;

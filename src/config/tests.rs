@@ -214,8 +214,7 @@ fn null_is_absent_so_that_a_key_whose_children_are_commented_out_is_none() {
     );
 }
 
-const WHOLE: &str =
-    "write a google.protobuf.Struct with the keys relays, forward, status, or a StringValue with the same as JSON";
+const WHOLE: &str = "write a google.protobuf.Struct with the keys relays, forward, status, telemetry, or a StringValue with the same as JSON";
 
 #[test]
 fn what_is_no_configuration_at_all() {

@@ -13,6 +13,7 @@ pub(crate) mod scripted;
 mod secrets;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::sync::Arc;
 
@@ -29,7 +30,9 @@ pub use secrets::HeaderSecrets;
 use crate::config;
 use crate::protocol::response::{self, AdapterAnswer};
 use crate::protocol::{Fault, ForwardRequest, RequestId, Response};
+use crate::telemetry::Telemetry;
 use pool::Pool;
+use watch::Watch;
 
 /// Puts requests to one local listener on behalf of one relay.
 #[derive(Debug)]
@@ -37,7 +40,9 @@ pub struct Forwarder {
     pool: Pool,
     authority: HeaderValue,
     relay: HeaderValue,
+    relay_name: String,
     secrets: Arc<HeaderSecrets>,
+    telemetry: Telemetry,
     response_headers: Vec<HeaderName>,
     max_frame_bytes: usize,
     budget: Budget,
@@ -55,15 +60,23 @@ pub struct Forwarded {
 }
 
 impl Forwarder {
-    /// A forwarder for `relay`'s requests.
+    /// A forwarder for `relay`'s requests, which tells `telemetry` of each.
     #[must_use]
-    pub fn new(relay: &config::Relay, forward: &config::Forward, secrets: Arc<HeaderSecrets>, budget: Budget) -> Self {
+    pub fn new(
+        relay: &config::Relay,
+        forward: &config::Forward,
+        secrets: Arc<HeaderSecrets>,
+        budget: Budget,
+        telemetry: Telemetry,
+    ) -> Self {
         let header = |text: &str| HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("-"));
         Self {
             pool: Pool::new(forward.to.clone(), relay.max_in_flight),
             authority: header(&forward.authority),
             relay: header(&relay.name),
+            relay_name: relay.name.clone(),
             secrets,
+            telemetry,
             response_headers: relay.response_headers.clone(),
             max_frame_bytes: relay.max_frame_bytes,
             budget,
@@ -74,21 +87,23 @@ impl Forwarder {
     ///
     /// # Cancel safety
     /// Dropping the future gives the request up: its connection is closed.
-    pub async fn forward(&self, request: ForwardRequest<Hold>) -> Forwarded {
+    pub async fn forward(&self, mut request: ForwardRequest<Hold>) -> Forwarded {
         let id = request.id.clone();
-        match self.ask(request).await {
+        let watch = Watch::begin(&self.telemetry, &self.relay_name, &mut request);
+        let (response, hold) = match self.ask(request).await {
             Ok((mut response, hold)) => {
                 let (frame, hold) = hold.tied_to(response.frame);
                 response.frame = frame;
-                let hold = Some(hold);
-                Forwarded { id, response, hold }
+                (response, Some(hold))
             }
             Err(fault) => {
                 let response = Response::from_fault(&id, &fault);
                 let hold = self.budget.try_hold(response.frame.len() + ENTRY_BYTES);
-                Forwarded { id, response, hold }
+                (response, hold)
             }
-        }
+        };
+        watch.finish(&response);
+        Forwarded { id, response, hold }
     }
 
     async fn ask(&self, request: ForwardRequest<Hold>) -> Result<(Response, Hold), Fault> {
@@ -97,6 +112,7 @@ impl Forwarder {
             path,
             headers,
             body,
+            received: _,
             deadline,
             hold: request_hold,
         } = request;

@@ -38,7 +38,13 @@ impl World {
         change(&mut relay, &mut forward);
         let budget = Budget::new(relay.max_held_bytes);
         let secrets = Arc::new(HeaderSecrets::new(forward.headers.clone()));
-        let forwarder = Arc::new(Forwarder::new(&relay, &forward, secrets, budget.clone()));
+        let forwarder = Arc::new(Forwarder::new(
+            &relay,
+            &forward,
+            secrets,
+            budget.clone(),
+            Telemetry::default(),
+        ));
         Self {
             envoy,
             forwarder,
@@ -72,6 +78,7 @@ fn request(body: &str) -> ForwardRequest<Hold> {
         path: "/v1/responses".into(),
         headers: HeaderMap::new(),
         body: Bytes::from(body.to_owned()),
+        received: Instant::now(),
         deadline: Instant::now() + Duration::from_secs(600),
         hold: None,
     }

@@ -21,6 +21,8 @@ pub struct ForwardRequest<H> {
     pub headers: HeaderMap,
     /// The JSON body, byte for byte as the relay sent it.
     pub body: Bytes,
+    /// When it came.
+    pub received: Instant,
     /// When the request counts as timed out.
     pub deadline: Instant,
     /// The share of the byte budget that this request occupies.

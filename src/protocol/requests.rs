@@ -38,6 +38,7 @@ enum Stage<H> {
     Forwarding,
     Held {
         order: u64,
+        answered: Instant,
         frame: Text,
         refusal: bool,
         _hold: Option<H>,
@@ -133,7 +134,7 @@ impl<H> Requests<H> {
 
     /// Holds the response of a request that was at the adapter, until its deadline. One without a share of the byte
     /// budget is bounded like a refusal: `false` when there is no room for it, and the request is then forgotten.
-    pub fn hold_answer(&mut self, id: &RequestId, frame: Text, hold: Option<H>) -> bool {
+    pub fn hold_answer(&mut self, now: Instant, id: &RequestId, frame: Text, hold: Option<H>) -> bool {
         let refusal = hold.is_none();
         if refusal && !self.has_room_for_refusal(&frame) {
             self.remove(id);
@@ -150,6 +151,7 @@ impl<H> Requests<H> {
         let order = self.sequence;
         let stage = Stage::Held {
             order,
+            answered: now,
             frame,
             refusal,
             _hold: hold,
@@ -162,7 +164,7 @@ impl<H> Requests<H> {
     }
 
     /// Holds the response of a request that never reached the adapter, if there is room for it.
-    pub fn hold_refusal(&mut self, id: RequestId, deadline: Instant, frame: Text) {
+    pub fn hold_refusal(&mut self, now: Instant, id: RequestId, deadline: Instant, frame: Text) {
         if !self.has_room_for_refusal(&frame) {
             return;
         }
@@ -176,6 +178,7 @@ impl<H> Requests<H> {
             deadline,
             Stage::Held {
                 order,
+                answered: now,
                 frame,
                 refusal: true,
                 _hold: None,
@@ -196,15 +199,15 @@ impl<H> Requests<H> {
         Some(matches!(entry.stage, Stage::Forwarding))
     }
 
-    /// Forgets `id` if its response is held: the relay has it. Returns the id.
-    pub fn acknowledge(&mut self, id: &str) -> Option<RequestId> {
+    /// Forgets `id` if its response is held: the relay has it. Returns the id and when it was answered.
+    pub fn acknowledge(&mut self, id: &str) -> Option<(RequestId, Instant)> {
         let (id, entry) = self.entries.get_key_value(id)?;
-        if !matches!(entry.stage, Stage::Held { .. }) {
+        let Stage::Held { answered, .. } = entry.stage else {
             return None;
-        }
+        };
         let id = id.clone();
         self.remove(&id);
-        Some(id)
+        Some((id, answered))
     }
 
     /// Removes one request whose deadline is not after `now`.
@@ -328,6 +331,7 @@ mod tests {
             path: "/".into(),
             headers: http::HeaderMap::new(),
             body: bytes::Bytes::new(),
+            received: deadline,
             deadline,
             hold: None,
         });
@@ -366,9 +370,9 @@ mod tests {
         assert_eq!(requests.acknowledge("a"), None);
         dispatched(&mut requests);
         assert_eq!(requests.acknowledge("a"), None);
-        requests.hold_answer(&"a".into(), "frame".into(), None);
+        requests.hold_answer(now, &"a".into(), "frame".into(), None);
         assert_eq!(requests.find("a"), Some(Known::Held("frame".into())));
-        assert_eq!(requests.acknowledge("a"), Some("a".into()));
+        assert_eq!(requests.acknowledge("a"), Some(("a".into(), now)));
         assert_eq!(requests.find("a"), None);
         assert!(requests.is_empty() && requests.deadline().is_none());
     }
@@ -381,8 +385,8 @@ mod tests {
         }
         dispatched(&mut requests);
         dispatched(&mut requests);
-        requests.hold_answer(&"held".into(), "frame".into(), None);
-        requests.hold_refusal("refused".into(), now, "frame".into());
+        requests.hold_answer(now, &"held".into(), "frame".into(), None);
+        requests.hold_refusal(now, "refused".into(), now, "frame".into());
         assert_eq!(
             requests.clear(),
             [

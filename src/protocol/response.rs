@@ -10,7 +10,7 @@ use serde_json::json;
 use super::frame::{into_text, push_json_string};
 use super::limits::MAX_QUOTED_CHARS;
 use super::{Fault, RequestId, Text};
-use crate::usage::{self, Answer};
+use crate::usage::{self, Answer, Missing};
 
 /// A response frame, ready to be sent (`PROTOCOL §2.2`), and what is to be known about it.
 #[derive(Debug, Clone)]
@@ -74,6 +74,13 @@ impl Response {
             fault: Some(fault.code()),
             answer: None,
         }
+    }
+
+    /// Why the tokens of a successful answer are not known; absent for errors, which used none.
+    #[must_use]
+    pub fn usage_missing(&self) -> Option<Missing> {
+        let answer = self.answer.as_ref().filter(|_| self.status < 400)?;
+        answer.missing()
     }
 
     fn bounded(id: &RequestId, status: u16, frame: Vec<u8>, max_frame_bytes: usize) -> Self {

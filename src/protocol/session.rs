@@ -14,13 +14,14 @@ use super::connection::{Connection, Due, Version};
 use super::frame::Ignored;
 use super::limits::{CLOSE_TIMEOUT, DRAIN_REDIAL};
 use super::requests::{Expired, Requests};
-use super::{Fault, RequestId, Response, Text};
+use super::{Fault, Response};
 use crate::config::{Keepalive, ProtocolChoice};
 use crate::status::snapshot::{RelayState, Totals};
 
 mod drain;
 mod events;
 mod inbound;
+mod outbound;
 #[cfg(test)]
 mod tests;
 
@@ -113,7 +114,7 @@ impl<H> Session<H> {
             Input::PingWritten => self.on_connection(|connection| connection.on_ping_written(now)),
             Input::Pong(number) => self.on_connection(|connection| connection.on_pong(number)),
             Input::Disconnected(why) => self.on_disconnected(now, why),
-            Input::Forwarded { id, response, hold } => self.on_forwarded(&id, response, hold),
+            Input::Forwarded { id, response, hold } => self.on_forwarded(now, &id, response, hold),
             Input::DrainAsked { grace } => self.on_drain_asked(now, grace),
             Input::ReconnectAsked => self.on_reconnect_asked(),
             Input::SettingsChanged { settings, redial } => self.on_settings_changed(now, settings, redial),
@@ -306,39 +307,6 @@ impl<H> Session<H> {
         }
     }
 
-    fn on_forwarded(&mut self, id: &RequestId, response: Response, hold: Option<H>) {
-        // cancelled or timed out meanwhile: already answered
-        if self.requests.is_forwarding(id) {
-            self.count(&response);
-            if let Some(code) = response.fault {
-                self.actions
-                    .push_back(Action::Report(Event::Faulted { id: id.clone(), code }));
-            }
-            if self.version == Some(Version::V2) {
-                // PROTOCOL §2.5: kept until the server acks it
-                if !self.requests.hold_answer(id, response.frame.clone(), hold) {
-                    self.answered.insert(id);
-                }
-            } else {
-                self.requests.remove(id);
-                self.answered.insert(id);
-            }
-            // PROTOCOL §2.3: in any order, each as it comes
-            self.send(response.frame);
-        }
-    }
-
-    fn count(&mut self, response: &Response) {
-        *self.totals.responses.entry(response.status).or_default() += 1;
-        if let Some(code) = response.fault {
-            *self.totals.faults.entry(code.to_owned()).or_default() += 1;
-        }
-        let usage = response.answer.as_ref().map(|answer| answer.usage).unwrap_or_default();
-        let add = |total: &mut u64, tokens: Option<u64>| *total = total.saturating_add(tokens.unwrap_or(0));
-        add(&mut self.totals.input_tokens, usage.input);
-        add(&mut self.totals.output_tokens, usage.output);
-    }
-
     fn on_reconnect_asked(&mut self) {
         if self.drain.is_none() {
             self.wake();
@@ -430,7 +398,7 @@ impl<H> Session<H> {
                 let response = Response::from_fault(&id, &Fault::AdapterTimeout);
                 self.count(&response);
                 self.answered.insert(&id);
-                self.send(response.frame);
+                self.send_response(response.frame);
                 self.actions.push_back(Action::Report(Event::TimedOut { id }));
             }
         }
@@ -484,6 +452,7 @@ impl<H> Session<H> {
         if self.drain.is_some() {
             delay = delay.min(DRAIN_REDIAL);
         }
+        *self.totals.reconnects.entry(why.code().to_owned()).or_default() += 1;
         self.actions
             .push_back(Action::Report(Event::Disconnected { why, retry_in: delay }));
         self.link = Link::BackingOff { until: now + delay };
@@ -493,16 +462,6 @@ impl<H> Session<H> {
         match self.settings.protocol {
             ProtocolChoice::V1 => Version::V1,
             ProtocolChoice::V2 | ProtocolChoice::Auto => Version::V2,
-        }
-    }
-
-    /// Sends if a connection is open; what must survive a disconnect is held, not sent here.
-    fn send(&mut self, frame: Text) {
-        if let Link::Connected(connection) = &self.link
-            && connection.version().is_some()
-        {
-            self.totals.sent_bytes = self.totals.sent_bytes.saturating_add(frame.len() as u64);
-            self.actions.push_back(Action::Send(frame));
         }
     }
 

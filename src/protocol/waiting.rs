@@ -18,6 +18,7 @@ pub(super) struct Waiting<H> {
     path: Arc<str>,
     headers: Box<[u8]>,
     body: Bytes,
+    received: Instant,
     deadline: Instant,
     hold: Option<H>,
 }
@@ -29,6 +30,7 @@ impl<H> From<ForwardRequest<H>> for Waiting<H> {
             id: request.id,
             path: request.path,
             body: request.body,
+            received: request.received,
             deadline: request.deadline,
             hold: request.hold,
         }
@@ -42,6 +44,7 @@ impl<H> From<Waiting<H>> for ForwardRequest<H> {
             id: waiting.id,
             path: waiting.path,
             body: waiting.body,
+            received: waiting.received,
             deadline: waiting.deadline,
             hold: waiting.hold,
         }

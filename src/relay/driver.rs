@@ -23,6 +23,7 @@ use crate::protocol::{
 };
 use crate::secret::Secret;
 use crate::status::snapshot::RelayState;
+use crate::telemetry::{Stage, Telemetry};
 
 /// What a client needs to run, replaced as a whole when the configuration changes.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub struct Wiring {
     pub budget: Budget,
     /// Headers set on every forwarded request.
     pub secrets: Arc<HeaderSecrets>,
+    /// Who is told of each request.
+    pub telemetry: Telemetry,
 }
 
 /// What a client is told from outside.
@@ -376,11 +379,22 @@ impl Driver {
                 }
             }
             Action::Report(event) => {
-                if matches!(event, Event::Stopped(_)) {
+                let relay = &self.wiring.relay.name;
+                match &event {
                     // another process may have the configuration or the rights that this one lacks
-                    core.lock.release();
+                    Event::Stopped(_) => core.lock.release(),
+                    Event::Acknowledged { waited } => self.wiring.telemetry.stage(relay, Stage::Ack, *waited),
+                    Event::Connected(_)
+                    | Event::Disconnected { .. }
+                    | Event::Refused { .. }
+                    | Event::Faulted { .. }
+                    | Event::TimedOut { .. }
+                    | Event::ResponseExpired { .. }
+                    | Event::FrameIgnored(_)
+                    | Event::DrainStarted { .. }
+                    | Event::DrainEnded { .. } => {}
                 }
-                if let Some(error) = report::report(&self.wiring.relay.name, &event, now) {
+                if let Some(error) = report::report(relay, &event, now) {
                     core.last_error = Some(error);
                 }
             }

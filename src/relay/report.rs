@@ -51,6 +51,7 @@ pub(super) fn report(relay: &str, event: &Event, now: Instant) -> Option<LastErr
             tracing::warn!(relay, request_id = ?id, "no complete answer from the adapter within request_timeout");
             None
         }
+        Event::Acknowledged { .. } => None,
         Event::ResponseExpired { id } => {
             tracing::warn!(relay, request_id = ?id, "dropped a response that the relay never acknowledged within request_timeout");
             None

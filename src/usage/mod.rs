@@ -71,6 +71,19 @@ pub struct Answer {
     pub usage: Usage,
 }
 
+impl Answer {
+    /// Why the tokens of this answer, complete and readable, are not known.
+    #[must_use]
+    pub fn missing(&self) -> Option<Missing> {
+        match self.reported {
+            Reported::Absent => Some(Missing::Absent),
+            Reported::Null => Some(Missing::Null),
+            Reported::Present if self.usage == Usage::default() => Some(Missing::Absent),
+            Reported::Present => None,
+        }
+    }
+}
+
 /// What a request asks for, as far as telemetry names it. Content is never among it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Request {
@@ -161,6 +174,18 @@ impl Operation {
             Self::FetchResponse => "fetch_response",
         }
     }
+}
+
+/// What a request to `path` asks for, if it is one to a model.
+#[must_use]
+pub fn operation(_method: &str, path: &str) -> Option<Operation> {
+    (path == "/v1/chat/completions" || path == "/v1/responses").then_some(Operation::Chat)
+}
+
+/// What a request says.
+#[must_use]
+pub fn read_request(_json: &str) -> Request {
+    Request::default()
 }
 
 /// The text is not JSON.

@@ -77,6 +77,7 @@ bootstrap_extensions:
     dynamic_module_config:
       name: spectral_bridge   # libspectral_bridge.so in ENVOY_DYNAMIC_MODULES_SEARCH_PATH
       do_not_close: true      # its threads must not lose their code under them
+      metrics_namespace: spectral_bridge   # its statistics: envoy_spectral_bridge_... in /stats/prometheus
     extension_name: relay
     extension_config:
       "@type": type.googleapis.com/google.protobuf.Struct

@@ -102,7 +102,7 @@ fn the_module_gets_its_configuration_and_no_secret() {
     let extension = &bootstrap["bootstrap_extensions"][0]["typed_config"];
     assert_eq!(
         extension["dynamic_module_config"],
-        json!({"name": "spectral_bridge", "do_not_close": true})
+        json!({"name": "spectral_bridge", "do_not_close": true, "metrics_namespace": "spectral_bridge"})
     );
     assert_eq!(extension["extension_name"], "relay");
     let expected = json!({

@@ -69,7 +69,7 @@ pub struct StartArgs {
     #[allow(missing_docs)]
     pub relay: RelayArgs,
 
-    /// The module's configuration as YAML or JSON (relays, forward, status), instead of the relay options
+    /// The module's configuration as YAML or JSON (relays, forward, status, telemetry), instead of the relay options
     #[arg(long, value_name = "FILE", conflicts_with_all = RELAY_OPTIONS, help_heading = "Relay options")]
     pub config: Option<PathBuf>,
 

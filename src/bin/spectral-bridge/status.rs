@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::HOST;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
-use spectral_bridge::status::snapshot::{ProcessSnapshot, RelaySnapshot, RelayState};
+use spectral_bridge::status::snapshot::{ExportSnapshot, ProcessSnapshot, RelaySnapshot, RelayState};
 use tokio::net::TcpStream;
 
 use crate::Refusal;
@@ -70,7 +70,7 @@ pub async fn ask(options: &StatusArgs) -> Result<Answer, Refusal> {
     }
     let snapshot: ProcessSnapshot = serde_json::from_slice(&body)
         .map_err(|_| format!("{}: the answer is not a status of spectral-bridge", options.address))?;
-    let ready = is_ready(&snapshot);
+    let ready = snapshot.is_ready();
     Ok(Answer {
         text: if options.json { text } else { describe(&snapshot) },
         ready,
@@ -99,14 +99,8 @@ async fn fetch(address: &str, path: &str) -> Result<(http::StatusCode, Bytes), S
     Ok((status, body.to_bytes()))
 }
 
-/// As `/readyz` has it.
-fn is_ready(snapshot: &ProcessSnapshot) -> bool {
-    let connected = |relay: &RelaySnapshot| relay.state == RelayState::Connected;
-    snapshot.running && !snapshot.relays.is_empty() && snapshot.relays.iter().all(connected)
-}
-
 fn describe(snapshot: &ProcessSnapshot) -> String {
-    let state = match (snapshot.running, is_ready(snapshot)) {
+    let state = match (snapshot.running, snapshot.is_ready()) {
         (false, _) => "draining",
         (true, true) => "ready",
         (true, false) => "not ready",
@@ -119,6 +113,9 @@ fn describe(snapshot: &ProcessSnapshot) -> String {
     for relay in &snapshot.relays {
         text.push('\n');
         text.push_str(&describe_relay(relay));
+    }
+    for (signal, export) in &snapshot.telemetry.exports {
+        text.push_str(&describe_export(signal, export));
     }
     text
 }
@@ -185,6 +182,10 @@ fn describe_relay(relay: &RelaySnapshot) -> String {
         "\n  tokens   {} in, {} out",
         totals.input_tokens, totals.output_tokens
     );
+    let unknown: u64 = totals.usage_missing.values().sum();
+    if unknown > 0 {
+        let _ = write!(text, " ({unknown} answers without usage)");
+    }
     let _ = write!(
         text,
         "\n  traffic  {} received, {} sent, {} connections, {} lost, {} replaced",
@@ -194,6 +195,18 @@ fn describe_relay(relay: &RelaySnapshot) -> String {
         totals.disconnects,
         totals.replaced
     );
+    text
+}
+
+fn describe_export(signal: &str, export: &ExportSnapshot) -> String {
+    let mut text = format!(
+        "\n\n{signal} to {} ({}): {} batches, {} failures",
+        export.endpoint, export.protocol, export.batches, export.failures
+    );
+    if let Some(error) = &export.last_error {
+        let (message, ago) = (&error.message, span(error.seconds_ago));
+        let _ = write!(text, "\n  error    {}: {message} ({ago} ago)", error.code);
+    }
     text
 }
 

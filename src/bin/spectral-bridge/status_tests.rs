@@ -104,6 +104,32 @@ async fn a_connected_instance_is_ready() {
 }
 
 #[tokio::test]
+async fn exports_that_fail_and_answers_without_usage_are_shown() {
+    let mut snapshot = snapshot(RelayState::Connected);
+    snapshot.relays[0].totals.usage_missing = [("absent".into(), 2), ("null".into(), 1)].into();
+    let failing = ExportSnapshot {
+        endpoint: "http://collector:4317".into(),
+        protocol: "grpc".into(),
+        batches: 7,
+        failures: 2,
+        last_error: Some(LastError {
+            code: "unavailable".into(),
+            message: "connection refused".into(),
+            seconds_ago: 61.0,
+        }),
+    };
+    snapshot.telemetry.exports.insert("metrics".into(), failing);
+    let text = answer_to(&snapshot).await.text;
+    for line in [
+        "  tokens   100 in, 2000 out (3 answers without usage)",
+        "metrics to http://collector:4317 (grpc): 7 batches, 2 failures",
+        "  error    unavailable: connection refused (1m 1s ago)",
+    ] {
+        assert!(text.lines().any(|shown| shown == line), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn one_relay_that_is_not_connected_makes_it_not_ready() {
     let mut two = snapshot(RelayState::Connected);
     let mut second = two.relays[0].clone();

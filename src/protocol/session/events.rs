@@ -122,6 +122,11 @@ pub enum Event {
         /// The request.
         id: RequestId,
     },
+    /// The relay acknowledged a response.
+    Acknowledged {
+        /// Since it was given.
+        waited: Duration,
+    },
     /// A response was dropped, never acknowledged.
     ResponseExpired {
         /// The request.

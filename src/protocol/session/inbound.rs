@@ -17,12 +17,20 @@ impl<H> Session<H> {
         };
         let open = connection.version().is_some();
         self.totals.received_bytes = self.totals.received_bytes.saturating_add(text.len() as u64);
-        match frame::decode(text) {
+        let frame = frame::decode(text);
+        let received = &mut self.totals.received;
+        match &frame {
+            Frame::Connected(_) => received.connected.add(text.len()),
+            Frame::Request { .. } => received.request.add(text.len()),
+            Frame::Ack { .. } => received.ack.add(text.len()),
+            Frame::Ignored(_) => received.ignored.add(text.len()),
+        }
+        match frame {
             Frame::Connected(hello) if !open => self.on_hello(now, hello),
             // PROTOCOL §2.1: the server sends `connected` before any request frames
             Frame::Request { .. } | Frame::Ack { .. } if !open => self.ignore(Ignored::BeforeConnected),
             Frame::Request { id, payload } => self.on_request(now, &id, payload.as_ref(), text, hold),
-            Frame::Ack { id } => self.on_ack(&id),
+            Frame::Ack { id } => self.on_ack(now, &id),
             // a second `connected` on one connection says nothing new
             Frame::Connected(_) => {}
             Frame::Ignored(why) => self.ignore(why),
@@ -54,7 +62,7 @@ impl<H> Session<H> {
         let held: Vec<Text> = self.requests.held_frames().collect();
         for frame in held {
             self.totals.resent_responses += 1;
-            self.send(frame);
+            self.send_response(frame);
         }
     }
 
@@ -63,10 +71,12 @@ impl<H> Session<H> {
         self.close(now, 1000, "unsupported protocol version", AfterClose::Stop(reason));
     }
 
-    fn on_ack(&mut self, id: &str) {
+    fn on_ack(&mut self, now: Instant, id: &str) {
         // PROTOCOL §2.2: an ack is never itself acknowledged
-        if let Some(id) = self.requests.acknowledge(id) {
+        if let Some((id, answered)) = self.requests.acknowledge(id) {
             self.answered.insert(&id);
+            let waited = now.saturating_duration_since(answered);
+            self.actions.push_back(Action::Report(Event::Acknowledged { waited }));
         }
     }
 
@@ -75,7 +85,7 @@ impl<H> Session<H> {
         // PROTOCOL 0.1.2 §2.2: two message types, and an ack is none of them
         if self.version == Some(Version::V2) {
             // PROTOCOL §2.2: acks every request frame as soon as it receives it, before forwarding it
-            self.send(frame::ack(&id));
+            self.send_ack(&id);
         }
         match self.requests.find(id.as_str()) {
             // PROTOCOL §2.5: a request the client is still handling is acked and ignored
@@ -84,7 +94,7 @@ impl<H> Session<H> {
             Some(Known::Held(frame)) => {
                 self.totals.duplicate_requests += 1;
                 self.totals.resent_responses += 1;
-                self.send(frame);
+                self.send_response(frame);
             }
             // PROTOCOL §2.5: never forward the same request to the adapter twice
             None if self.answered.contains(id.as_str()) => self.totals.duplicate_requests += 1,
@@ -110,6 +120,7 @@ impl<H> Session<H> {
                     path,
                     headers,
                     body,
+                    received: now,
                     deadline,
                     hold: Some(hold),
                 };
@@ -121,7 +132,7 @@ impl<H> Session<H> {
                     self.requests.enqueue(request);
                 }
             }
-            Err(fault) => self.refuse(id, deadline, &fault),
+            Err(fault) => self.refuse(now, id, deadline, &fault),
         }
     }
 
@@ -147,18 +158,18 @@ impl<H> Session<H> {
         Ok((asked, hold))
     }
 
-    fn refuse(&mut self, id: RequestId, deadline: Instant, fault: &Fault) {
+    fn refuse(&mut self, now: Instant, id: RequestId, deadline: Instant, fault: &Fault) {
         let response = Response::from_fault(&id, fault);
         self.count(&response);
         self.actions.push_back(Action::Report(Event::Refused {
             id: id.clone(),
             code: fault.code(),
         }));
-        self.send(response.frame.clone());
+        self.send_response(response.frame.clone());
         if self.version == Some(Version::V1) {
             self.answered.insert(&id);
         } else {
-            self.requests.hold_refusal(id, deadline, response.frame);
+            self.requests.hold_refusal(now, id, deadline, response.frame);
         }
     }
 }

@@ -15,4 +15,5 @@ mod seeded;
 mod settings;
 mod stops;
 mod timeouts;
+mod totals;
 mod version_1;

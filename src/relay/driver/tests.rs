@@ -104,8 +104,15 @@ impl Rig {
 fn wiring(relay: &Relay, forward: &Forward) -> Wiring {
     let budget = Budget::new(relay.max_held_bytes);
     let secrets = Arc::new(HeaderSecrets::new(forward.headers.clone()));
-    let forwarder = Forwarder::new(relay, forward, Arc::clone(&secrets), budget.clone());
+    let forwarder = Forwarder::new(
+        relay,
+        forward,
+        Arc::clone(&secrets),
+        budget.clone(),
+        Telemetry::default(),
+    );
     Wiring {
+        telemetry: Telemetry::default(),
         relay: Arc::new(relay.clone()),
         forward_to: forward.to.clone(),
         forwarder: Arc::new(forwarder),

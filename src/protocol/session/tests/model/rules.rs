@@ -264,7 +264,7 @@ impl Rules {
                 let at = self.owed.iter().position(|owed| owed.id == id.as_str());
                 drop(self.owed.remove(at.expect("only what is held expires")));
             }
-            Event::FrameIgnored(_) | Event::DrainStarted { .. } => {}
+            Event::Acknowledged { .. } | Event::FrameIgnored(_) | Event::DrainStarted { .. } => {}
             Event::DrainEnded {
                 unfinished,
                 unacknowledged,

@@ -1,0 +1,113 @@
+//! What telemetry is told about one forwarded request: once, also when it is given up.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use http::header::HeaderMap;
+
+use crate::protocol::{ForwardRequest, RequestId, Response};
+use crate::relayed::{self, Ticket, X_SPECTRAL_BRIDGE_TICKET};
+use crate::telemetry::{Exchange, Span, Stage, Telemetry, Via};
+use crate::usage::{self, Operation, Request};
+
+/// A request on its way to the adapter and back.
+#[derive(Debug)]
+pub(super) struct Watch<'a> {
+    telemetry: &'a Telemetry,
+    relay: &'a str,
+    /// Taken when the end was told.
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    id: RequestId,
+    operation: Operation,
+    request: Request,
+    span: Span,
+    received: Instant,
+    dispatched: Instant,
+    deadline: Instant,
+    _ticket: Option<Ticket>,
+}
+
+impl<'a> Watch<'a> {
+    /// Begins to watch `request`, whose headers then carry the trace on and the ticket by which the filter `usage` knows
+    /// that it is counted here.
+    pub(super) fn begin<H>(telemetry: &'a Telemetry, relay: &'a str, request: &mut ForwardRequest<H>) -> Self {
+        let dispatched = Instant::now();
+        let waited = dispatched.saturating_duration_since(request.received);
+        telemetry.stage(relay, Stage::Queue, waited);
+        let open = Open {
+            id: request.id.clone(),
+            operation: usage::operation("POST", &request.path).unwrap_or(Operation::Chat),
+            request: asked(telemetry, &request.body),
+            span: telemetry.begin(&mut request.headers, SystemTime::now() - waited),
+            received: request.received,
+            dispatched,
+            deadline: request.deadline,
+            _ticket: ticket(&mut request.headers),
+        };
+        Self {
+            telemetry,
+            relay,
+            open: Some(open),
+        }
+    }
+
+    /// The request has its response.
+    pub(super) fn finish(mut self, response: &Response) {
+        let failed = (response.status >= 400).then(|| response.status.to_string());
+        self.end(Some(response), response.fault.or(failed.as_deref()));
+    }
+
+    fn end(&mut self, response: Option<&Response>, error: Option<&str>) {
+        let Some(open) = self.open.take() else { return };
+        let now = Instant::now();
+        let since = |then: Instant| now.saturating_duration_since(then);
+        self.telemetry.stage(self.relay, Stage::Forward, since(open.dispatched));
+        let exchange = Exchange {
+            via: Via::Relay(self.relay),
+            operation: open.operation,
+            request: &open.request,
+            answer: response.and_then(|response| response.answer.as_deref()),
+            status: response.map(|response| response.status),
+            error,
+            missing: response.and_then(Response::usage_missing),
+            request_id: Some(open.id.as_str()),
+            duration: since(open.received),
+            time_to_first_token: None,
+            server: None,
+        };
+        self.telemetry.finish(open.span, &exchange);
+    }
+}
+
+impl Drop for Watch<'_> {
+    /// The forwarding was given up: its time is over, or its answer is not wanted any more.
+    fn drop(&mut self) {
+        let over = |open: &Open| open.deadline.saturating_duration_since(Instant::now()) == Duration::ZERO;
+        let error = match &self.open {
+            Some(open) if over(open) => "adapter_timeout",
+            Some(_) | None => "cancelled",
+        };
+        self.end(None, Some(error));
+    }
+}
+
+/// What the body asks for, if anybody wants to know.
+fn asked(telemetry: &Telemetry, body: &[u8]) -> Request {
+    if !telemetry.wants_requests() {
+        return Request::default();
+    }
+    std::str::from_utf8(body).map(usage::read_request).unwrap_or_default()
+}
+
+fn ticket(headers: &mut HeaderMap) -> Option<Ticket> {
+    let ticket = relayed::ticket();
+    match &ticket {
+        Some(ticket) => headers.insert(X_SPECTRAL_BRIDGE_TICKET, ticket.header()),
+        // none that a relay made up
+        None => headers.remove(X_SPECTRAL_BRIDGE_TICKET),
+    };
+    ticket
+}
