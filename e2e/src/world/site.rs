@@ -10,6 +10,7 @@ use super::http::{self, Reply};
 use super::{Certificates, Envoy, Scratch, free_address, render, workspace};
 use crate::failed::{Failed, Result};
 use crate::model::Model;
+use crate::otlp::Protocol;
 use crate::relay::{Relay, RelayOptions, Version};
 
 /// A shipped configuration file.
@@ -107,6 +108,26 @@ impl Plan {
         }
         self.text = self.text.replace(from, to);
         Ok(self)
+    }
+
+    /// Lets Envoy's environment name `endpoint` as the collector, at which everything is soon after it happened.
+    #[must_use]
+    pub fn exporting(mut self, endpoint: &str, protocol: Protocol) -> Self {
+        let protocol = match protocol {
+            Protocol::Grpc => "grpc",
+            Protocol::Http => "http/protobuf",
+        };
+        let variables = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+            ("OTEL_METRIC_EXPORT_INTERVAL", "200"),
+            ("OTEL_BSP_SCHEDULE_DELAY", "50"),
+            ("OTEL_BLRP_SCHEDULE_DELAY", "50"),
+        ];
+        for (name, value) in variables {
+            self.variables.push((name.to_owned(), value.to_owned()));
+        }
+        self
     }
 
     /// A plan for a second Envoy on this host: the same relay and key; its own socket and ports.
