@@ -192,18 +192,6 @@ impl Operation {
     }
 }
 
-/// What a request to `path` asks for, if it is one to a model.
-#[must_use]
-pub fn operation(_method: &str, path: &str) -> Option<Operation> {
-    (path == "/v1/chat/completions" || path == "/v1/responses").then_some(Operation::Chat)
-}
-
-/// What a request says.
-#[must_use]
-pub fn read_request(_json: &str) -> Request {
-    Request::default()
-}
-
 /// The text is not JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotJson;
