@@ -109,6 +109,19 @@ proxies:
 	printf '\033[1m==> installing tinyproxy and squid\033[0m\n'; \
 	"$${become[@]}" apt-get update -qq && "$${become[@]}" apt-get install -y -qq --no-install-recommends tinyproxy-bin squid
 
+.PHONY: test-backends
+test-backends: module envoy python backends ## Run the tests against VictoriaMetrics, which Debian has, and its tool for alert rules.
+	$(call say,running the tests against VictoriaMetrics)
+	@$(CARGO) test --locked --quiet -p e2e --test backends -- --include-ignored $(ARGS)
+
+.PHONY: backends
+backends: $(VENV)-backends/usr/bin/victoria-metrics
+
+$(VENV)-backends/usr/bin/victoria-metrics: e2e/backends/victoria-metrics.sh
+	$(call say,getting VictoriaMetrics from Debian)
+	@$< $(VENV)-backends
+	@touch $@
+
 .PHONY: soak
 soak: build envoy ## Load Envoy for MINUTES (10) while everything around it fails; watch its memory and its descriptors.
 	$(call say,soaking for $(MINUTES) minutes)

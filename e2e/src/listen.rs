@@ -1,4 +1,4 @@
-//! Accept loops over hyper and the tasks they own, shared by the relay and the model.
+//! Accept loops over hyper and the tasks they own, shared by the relay, the model and the collector.
 //!
 //! Whoever owns a [`Server`] can end it in two ways: [`Server::kill`] drops every socket where it stands, as a crash
 //! does; [`Server::drain`] lets answers under way finish first. Deliberately absent: routing, and anything about what
@@ -15,9 +15,9 @@ use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use hyper::service::Service;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
@@ -67,6 +67,57 @@ impl Server {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        self.accept(address, move |socket, draining| {
+            let (tls, service) = (tls.clone(), service.clone());
+            async move {
+                match tls {
+                    None => serve(socket, service, draining).await,
+                    Some(tls) => {
+                        let Ok(Ok(socket)) = tokio::time::timeout(HANDSHAKE, tls.accept(socket)).await else {
+                            return;
+                        };
+                        serve(socket, service, draining).await;
+                    }
+                }
+            }
+        })
+        .await
+    }
+
+    /// Binds `address` and serves HTTP/2 on it, without TLS and without a handshake, as gRPC does. Returns the bound
+    /// address.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub async fn listen_http2<S, B>(self: &Arc<Self>, address: SocketAddr, service: S) -> io::Result<SocketAddr>
+    where
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.accept(address, move |socket, _draining| {
+            let service = service.clone();
+            async move {
+                let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(socket), service);
+                // an error is a peer that went away
+                drop(connection.await);
+            }
+        })
+        .await
+    }
+
+    /// Binds `address` and runs `serve` for each connection.
+    async fn accept<F>(
+        self: &Arc<Self>,
+        address: SocketAddr,
+        serve: impl Fn(TcpStream, watch::Receiver<bool>) -> F + Send + 'static,
+    ) -> io::Result<SocketAddr>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let listener = TcpListener::bind(address).await?;
         let bound = listener.local_addr()?;
         let server = Arc::clone(self);
@@ -77,19 +128,7 @@ impl Server {
                 };
                 // Small frames and answers go out at once. A socket that is already gone fails on its first read.
                 drop(socket.set_nodelay(true));
-                let draining = server.draining.subscribe();
-                let (tls, service) = (tls.clone(), service.clone());
-                server.spawn(async move {
-                    match tls {
-                        None => serve(socket, service, draining).await,
-                        Some(tls) => {
-                            let Ok(Ok(socket)) = tokio::time::timeout(HANDSHAKE, tls.accept(socket)).await else {
-                                return;
-                            };
-                            serve(socket, service, draining).await;
-                        }
-                    }
-                });
+                server.spawn(serve(socket, server.draining.subscribe()));
             }
         });
         locked(&self.listeners).push(accepting);

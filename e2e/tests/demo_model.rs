@@ -77,8 +77,8 @@ async fn a_response_does_the_same_in_its_own_shape() {
             .json();
         assert_eq!(answer["output"][0]["content"][0]["text"], "You said: hello there");
         let usage = json!({
-            "input_tokens": 2 + instructions, "input_tokens_details": {"cached_tokens": 0},
-            "output_tokens": 4, "output_tokens_details": {"reasoning_tokens": 0},
+            "input_tokens": 2 + instructions, "input_tokens_details": {"cached_tokens": (2 + instructions) / 2},
+            "output_tokens": 4, "output_tokens_details": {"reasoning_tokens": 1},
             "total_tokens": 6 + instructions,
         });
         assert_eq!(answer["usage"], usage);
@@ -279,7 +279,7 @@ async fn other_endpoints_methods_and_bodies_are_refused() {
     );
     assert_eq!(http::get(&model.url(CHAT)).await.unwrap().status, 405);
     assert_eq!(
-        http::post(&model.url("/v1/embeddings"), "{}").await.unwrap().status,
+        http::post(&model.url("/v1/moderations"), "{}").await.unwrap().status,
         404
     );
     assert_eq!(http::post(&model.url(CHAT), "[").await.unwrap().status, 400);

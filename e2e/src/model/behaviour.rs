@@ -25,14 +25,36 @@ pub enum Behaviour {
     Exact(Exact),
     /// Answers an event stream though nobody asked (`sse`).
     EventStream,
-    /// Compresses its answer whatever was asked (`gzip`).
+    /// Compresses its answer whatever was asked (`gzip`); a stream event by event.
     Gzip,
+    /// Tells its usage in another way than asked (`no-usage`, `null-usage`, `always-usage`, `continuous-usage`).
+    Report(Reporting),
+    /// Ends the lines of a stream with CR LF (`crlf`).
+    CrLf,
+    /// Sends WebSocket messages in fragments, with pings between these (`fragmented`).
+    Fragmented,
     /// Answers without a `content-length` (`chunked`).
     Chunked,
     /// Reads the request and hangs up (`close-after-request`).
     CloseAfterRequest,
     /// Hangs up in the middle of its answer (`close-mid-answer`).
     CloseMidAnswer,
+}
+
+/// When an answer tells its usage.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Reporting {
+    /// Whole answers and most streams: always; streams of completions: when `stream_options.include_usage` asks.
+    #[default]
+    AsAsked,
+    /// Streams of completions, too, whoever asks.
+    Always,
+    /// Every chunk of a completion's stream tells the usage so far.
+    Continuous,
+    /// `usage: null`.
+    Null,
+    /// There is no such member.
+    Never,
 }
 
 /// Keeps requests waiting until a test opens it. Clones are the same gate.
@@ -92,12 +114,26 @@ impl Exact {
 }
 
 impl Behaviour {
+    /// When an answer tells its usage under it.
+    pub(super) fn reporting(&self) -> Reporting {
+        if let Self::Report(reporting) = self {
+            return *reporting;
+        }
+        Reporting::AsAsked
+    }
+
     /// Reads a `model` name. Names that mean nothing special are models that simply answer.
     #[must_use]
     pub fn of_model(name: &str) -> Self {
         match name {
             "sse" => return Self::EventStream,
             "gzip" => return Self::Gzip,
+            "no-usage" => return Self::Report(Reporting::Never),
+            "null-usage" => return Self::Report(Reporting::Null),
+            "always-usage" => return Self::Report(Reporting::Always),
+            "continuous-usage" => return Self::Report(Reporting::Continuous),
+            "crlf" => return Self::CrLf,
+            "fragmented" => return Self::Fragmented,
             "chunked" => return Self::Chunked,
             "close-after-request" => return Self::CloseAfterRequest,
             "close-mid-answer" => return Self::CloseMidAnswer,

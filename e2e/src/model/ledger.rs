@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::http::request::Parts;
+use hyper::http::uri::PathAndQuery;
 use hyper::{HeaderMap, Method};
 use tokio::sync::watch;
 
@@ -46,6 +48,16 @@ impl Drop for AtWork<'_> {
 }
 
 impl Exchange {
+    pub(super) fn of(head: &Parts, body: Bytes) -> Self {
+        Self {
+            method: head.method.clone(),
+            path: head.uri.path_and_query().map_or("/", PathAndQuery::as_str).to_owned(),
+            headers: head.headers.clone(),
+            body,
+            answer: None,
+        }
+    }
+
     /// A request header, when it is text.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {

@@ -1,13 +1,18 @@
-//! A small OpenAI-compatible model for tests, the demo and benchmarks: chat completions, Responses, models.
+//! A small model for tests, the demo and benchmarks. It answers by the APIs that models are asked by ([`Api`]): OpenAI's
+//! over HTTP and over WebSockets, Anthropic's, Ollama's.
 //!
 //! It repeats what it was told, counts white-space separated words as tokens, writes down every request in its
-//! [`Ledger`], and misbehaves on demand ([`Behaviour`]). Driven by tests in-process and by the binary `model`.
+//! [`Ledger`] and every token that it told anyone about in its [`Accounts`], and misbehaves on demand ([`Behaviour`]). Driven by tests in-process and by the binary `model`.
 //! Deliberately absent: intelligence, and any knowledge of relays.
 
+mod act;
 mod answers;
 mod behaviour;
 mod ledger;
+mod question;
 mod serve;
+mod sockets;
+mod tokens;
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,11 +22,14 @@ use std::time::Duration;
 
 use hyper::service::service_fn;
 
-pub use behaviour::{Behaviour, Exact, Gate};
+pub use behaviour::{Behaviour, Exact, Gate, Reporting};
 pub use ledger::{Exchange, Ledger};
+pub use question::Api;
+pub use tokens::{Account, Accounts, Tokens};
 
 use crate::listen::Server;
 use crate::locked;
+use tokens::Books;
 
 /// The model's settings.
 #[derive(Debug, Clone)]
@@ -48,6 +56,7 @@ pub struct Model {
 struct Shared {
     options: ModelOptions,
     ledger: Ledger,
+    books: Arc<Books>,
     script: Mutex<Script>,
 }
 
@@ -88,6 +97,7 @@ impl Model {
         let shared = Arc::new(Shared {
             options,
             ledger,
+            books: Arc::default(),
             script: Mutex::default(),
         });
         let mut model = Self {
@@ -101,7 +111,8 @@ impl Model {
 
     async fn listen(&mut self) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
-        let service = service_fn(move |request| serve::serve(Arc::clone(&shared), request));
+        let server = Arc::clone(&self.server);
+        let service = service_fn(move |request| serve::serve(Arc::clone(&shared), Arc::clone(&server), request));
         self.address = self.server.listen(self.address, None, service).await?;
         Ok(())
     }
@@ -122,6 +133,18 @@ impl Model {
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
         &self.shared.ledger
+    }
+
+    /// All tokens that it told its callers about.
+    #[must_use]
+    pub fn tokens(&self) -> Tokens {
+        self.accounts().values().map(|account| account.tokens).sum()
+    }
+
+    /// The same by API and by the model that requests named.
+    #[must_use]
+    pub fn accounts(&self) -> Accounts {
+        self.shared.books.accounts()
     }
 
     /// Does this for every completion request, whatever `model` it names; `None` listens to the name again.

@@ -1,45 +1,61 @@
-//! The model's HTTP face: routes, the bearer key, and acting out a [`Behaviour`].
+//! The model's HTTP face: routes and the bearer key.
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use futures_util::stream;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::{Frame, Incoming};
-use hyper::header::{self, HeaderName, HeaderValue};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::answers::{Api, Composer, Question};
-use super::{Behaviour, Exact, Exchange, Shared};
+use super::answers::Composer;
+use super::question::{Api, Question};
+use super::{Exact, Exchange, Reporting, Shared, act, sockets};
+use crate::handshake;
+use crate::listen::Server;
 
 pub(super) type Reply = Response<UnsyncBoxBody<Bytes, io::Error>>;
 
 // PROTOCOL §1: handle concurrent requests: each in its own task
 /// Answers one HTTP request; an error hangs up.
-pub(super) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<Reply> {
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    server: Arc<Server>,
+    mut request: Request<Incoming>,
+) -> io::Result<Reply> {
+    let upgraded =
+        handshake::accept(request.method(), request.headers()).map(|accept| (accept, hyper::upgrade::on(&mut request)));
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-    let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     if shared.options.log {
-        eprintln!("model: {} {path} ({} bytes)", head.method, body.len());
+        eprintln!("model: {} {} ({} bytes)", head.method, head.uri, body.len());
     }
-    if (&head.method, path.as_str()) == (&Method::GET, "/health") {
-        return Ok(json(StatusCode::OK, r#"{"status":"ok"}"#));
+    match (&head.method, head.uri.path()) {
+        (&Method::GET, "/health") => return Ok(json(StatusCode::OK, r#"{"status":"ok"}"#)),
+        (&Method::GET, "/ledger") => return Ok(json(StatusCode::OK, shared.books.json().to_string())),
+        _ => {}
     }
-    let _at_work = shared.ledger.at_work();
     let authorised = authorised(&shared, head.headers.get(header::AUTHORIZATION));
-    let number = shared.ledger.asked(|| Exchange {
-        method: head.method.clone(),
-        path: path.clone(),
-        headers: head.headers,
-        body: body.clone(),
-        answer: None,
-    });
+    let api = Api::at(head.uri.path());
+    if let (true, Some((accept, upgraded)), Some(api)) = (authorised, upgraded, api.filter(|api| api.has_socket())) {
+        let talk = sockets::talk(shared, api, head, upgraded);
+        server.spawn(talk);
+        return Ok(handshake::switching(
+            accept,
+            Full::default().map_err(|never| match never {}).boxed_unsync(),
+        ));
+    }
+    post(&shared, head, body, authorised).await
+}
+
+async fn post(shared: &Arc<Shared>, head: Parts, body: Bytes, authorised: bool) -> io::Result<Reply> {
+    let _at_work = shared.ledger.at_work();
+    let (method, path) = (head.method.clone(), head.uri.path().to_owned());
+    let number = shared.ledger.asked(|| Exchange::of(&head, body.clone()));
     if !authorised {
         return Ok(error(
             StatusCode::UNAUTHORIZED,
@@ -47,20 +63,21 @@ pub(super) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> io
             "incorrect API key provided",
         ));
     }
+    let post = method == Method::POST;
     // PROTOCOL §1: one or both of the endpoints, here both
-    let api = match (&head.method, path.as_str()) {
-        (&Method::GET, "/v1/models") => return Ok(json(StatusCode::OK, MODELS)),
-        // PROTOCOL 0.1.2 §1: it must implement this endpoint
-        (&Method::POST, "/v1/chat/completions") => Api::Chat,
-        (&Method::POST, "/v1/responses") => Api::Responses,
-        (_, "/v1/models" | "/v1/chat/completions" | "/v1/responses") => {
+    // PROTOCOL 0.1.2 §1: it must implement this endpoint
+    let api = match (Api::at(&path), path.as_str()) {
+        (Some(api), _) if post && api.has_post() => api,
+        (None, "/v1/models") if !post => return Ok(json(StatusCode::OK, MODELS)),
+        (None, stored) if !post && stored.starts_with("/v1/responses/") => return Ok(fetched(number)),
+        (Some(_), _) | (None, "/v1/models") => {
             return Ok(error(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
                 "not with this method",
             ));
         }
-        _ => return Ok(error(StatusCode::NOT_FOUND, "not_found", "no such endpoint")),
+        (None, _) => return Ok(error(StatusCode::NOT_FOUND, "not_found", "no such endpoint")),
     };
     let Some(question) = Question::read(&body) else {
         return Ok(error(
@@ -69,122 +86,34 @@ pub(super) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> io
             "the body is no JSON object",
         ));
     };
-    let created = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+    let behaviour = shared.behaviour(&question.model);
     let composer = Composer {
         api,
         question: &question,
         number,
-        created,
+        created: now(),
+        reporting: behaviour.reporting(),
     };
-    act(&shared, shared.behaviour(&question.model), composer).await
+    act::act(shared, behaviour, composer).await
 }
 
-async fn act(shared: &Shared, behaviour: Behaviour, composer: Composer<'_>) -> io::Result<Reply> {
-    let whole = |exact: Exact| {
-        shared.ledger.answered(composer.number, &exact.body);
-        exact.reply()
+/// A stored response: it repeats the usage that was told when it was made, so it is in no books.
+fn fetched(number: usize) -> Reply {
+    let question = Question::of(&serde_json::Map::from_iter([("input".to_owned(), "stored".into())]));
+    let composer = Composer {
+        api: Api::Responses,
+        question: &question,
+        number,
+        created: now(),
+        reporting: Reporting::AsAsked,
     };
-    let ok = |body: String| Exact::json(StatusCode::OK, body);
-    Ok(match behaviour {
-        Behaviour::Answer => answer(composer, whole),
-        Behaviour::Delay(delay) => {
-            tokio::time::sleep(delay).await;
-            answer(composer, whole)
-        }
-        Behaviour::Behind(gate) => {
-            gate.passed().await;
-            answer(composer, whole)
-        }
-        Behaviour::Pace(pace) => events(composer.events(), pace),
-        Behaviour::Sized(size) => whole(ok(composer.sized(size))),
-        Behaviour::Exact(exact) => whole(exact),
-        Behaviour::EventStream => events(composer.events(), Duration::ZERO),
-        Behaviour::Gzip => {
-            let mut packed = GzEncoder::new(Vec::new(), Compression::default());
-            packed.write_all(composer.whole().as_bytes())?;
-            let mut exact = Exact::json(StatusCode::OK, packed.finish()?);
-            exact.headers.push(("content-encoding".to_owned(), "gzip".to_owned()));
-            whole(exact)
-        }
-        Behaviour::Chunked => {
-            let body = Bytes::from(composer.whole());
-            shared.ledger.answered(composer.number, &body);
-            let middle = body.len() / 2;
-            streamed(
-                "application/json",
-                vec![Ok(body.slice(..middle)), Ok(body.slice(middle..))],
-                Duration::ZERO,
-            )
-        }
-        Behaviour::CloseAfterRequest => return Err(io::Error::other("hanging up after the request")),
-        Behaviour::CloseMidAnswer => cut_short(&composer.whole()),
-    })
+    json(StatusCode::OK, composer.whole().bytes)
 }
 
-fn answer(composer: Composer<'_>, whole: impl FnOnce(Exact) -> Reply) -> Reply {
-    if composer.question.stream {
-        return events(composer.events(), Duration::ZERO);
-    }
-    whole(Exact::json(StatusCode::OK, composer.whole()))
-}
-
-fn events(events: Vec<String>, pace: Duration) -> Reply {
-    streamed(
-        "text/event-stream",
-        events.into_iter().map(|event| Ok(event.into())).collect(),
-        pace,
-    )
-}
-
-/// Promises the whole answer and breaks off in the middle.
-fn cut_short(answer: &str) -> Reply {
-    let half = Bytes::copy_from_slice(answer.as_bytes().get(..answer.len() / 2).unwrap_or_default());
-    let broken = Err(io::Error::other("hanging up in the middle"));
-    let mut reply = streamed("application/json", vec![Ok(half), broken], Duration::ZERO);
-    reply
-        .headers_mut()
-        .insert(header::CONTENT_LENGTH, HeaderValue::from(answer.len()));
-    reply
-}
-
-fn streamed(content_type: &'static str, pieces: Vec<io::Result<Bytes>>, pace: Duration) -> Reply {
-    let pieces = stream::unfold((pieces.into_iter(), false), move |(mut pieces, later)| async move {
-        let piece = pieces.next()?;
-        if later {
-            pause(pace).await;
-        }
-        Some((piece.map(Frame::data), (pieces, true)))
-    });
-    let mut reply = Response::new(StreamBody::new(pieces).boxed_unsync());
-    reply
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    reply
-}
-
-/// Lets every piece reach the socket by itself.
-async fn pause(pace: Duration) {
-    if pace.is_zero() {
-        tokio::task::yield_now().await;
-    } else {
-        tokio::time::sleep(pace).await;
-    }
-}
-
-impl Exact {
-    fn reply(self) -> Reply {
-        let mut reply = Response::new(Full::new(self.body).map_err(|never| match never {}).boxed_unsync());
-        *reply.status_mut() = self.status;
-        let content_type = [("content-type".to_owned(), self.content_type)];
-        for (name, value) in content_type.iter().chain(&self.headers) {
-            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
-                reply.headers_mut().append(name, value);
-            }
-        }
-        reply
-    }
+/// Seconds since 1970.
+pub(super) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 fn authorised(shared: &Shared, given: Option<&HeaderValue>) -> bool {

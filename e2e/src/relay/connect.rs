@@ -6,9 +6,8 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::Shared;
 use super::http::{Reply, refusal};
@@ -16,6 +15,7 @@ use super::journal::Event;
 use super::options::{Refusal, Version};
 use super::slot::Slot;
 use super::wire;
+use crate::handshake;
 
 /// What becomes of a client that asks to connect.
 enum Verdict {
@@ -28,7 +28,7 @@ enum Verdict {
 
 /// Answers a client's handshake and starts its connection.
 pub(super) fn upgrade(shared: &Arc<Shared>, mut request: Request<Incoming>) -> Reply {
-    let Some(accept) = handshake(request.method(), request.headers()) else {
+    let Some(accept) = handshake::accept(request.method(), request.headers()) else {
         return refusal(
             StatusCode::UPGRADE_REQUIRED,
             "websocket_expected",
@@ -63,7 +63,7 @@ pub(super) fn upgrade(shared: &Arc<Shared>, mut request: Request<Incoming>) -> R
             }
         }
     });
-    switching(accept)
+    handshake::switching(accept, Full::new(Bytes::new()))
 }
 
 fn judge(shared: &Shared, headers: &HeaderMap) -> Verdict {
@@ -90,35 +90,4 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
         .ok()?
         .strip_prefix("Bearer ")
         .map(str::trim)
-}
-
-/// The value of `Sec-WebSocket-Accept`, if this is a WebSocket handshake (RFC 6455 §4.2.1).
-fn handshake(method: &Method, headers: &HeaderMap) -> Option<String> {
-    let lists = |name: header::HeaderName, token: &str| {
-        let values = headers
-            .get_all(name)
-            .into_iter()
-            .filter_map(|value| value.to_str().ok());
-        values
-            .flat_map(|value| value.split(','))
-            .any(|item| item.trim().eq_ignore_ascii_case(token))
-    };
-    let asked = method == Method::GET
-        && lists(header::CONNECTION, "upgrade")
-        && lists(header::UPGRADE, "websocket")
-        && lists(header::SEC_WEBSOCKET_VERSION, "13");
-    let key = headers.get(header::SEC_WEBSOCKET_KEY)?;
-    asked.then(|| derive_accept_key(key.as_bytes()))
-}
-
-fn switching(accept: String) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::new()));
-    *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = reply.headers_mut();
-    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    if let Ok(accept) = HeaderValue::try_from(accept) {
-        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    }
-    reply
 }

@@ -4,6 +4,7 @@
 //! output. Deliberately absent: the tests themselves, and any building or installing (the Makefile does that).
 
 mod certificates;
+mod collectors;
 mod connect_proxy;
 mod envoy;
 pub mod fault_proxy;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 pub use certificates::{Authority, Certificates, Leaf};
+pub use collectors::{Rotel, Series, VictoriaMetrics};
 pub use connect_proxy::{ConnectProxy, IdleEnd, ProxyOptions};
 pub use envoy::{Envoy, Validation, validate};
 pub use listeners::Listeners;
