@@ -5,11 +5,27 @@
 //! report is not known here.
 #![deny(clippy::disallowed_methods)]
 
-use serde::de::{IgnoredAny, MapAccess};
-use serde_json::Number;
-use serde_json::value::RawValue;
+mod answer;
+mod answer_places;
+mod coding;
+mod counts;
+mod operation;
+mod reader;
+mod request;
+mod scalar;
+mod scanner;
+mod socket;
+mod sse;
+mod table;
+mod tap;
+mod turns;
+mod websocket;
+mod whole;
 
-use crate::json::{self, FromFields, Object};
+pub use operation::{model_in_path, operation};
+pub use socket::SocketTap;
+pub use tap::{News, RequestTap, Tap};
+pub use turns::Turn;
 
 /// Tokens of one answer. Absent and zero are different things.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -176,66 +192,27 @@ impl Operation {
     }
 }
 
-/// What a request to `path` asks for, if it is one to a model.
-#[must_use]
-pub fn operation(_method: &str, path: &str) -> Option<Operation> {
-    (path == "/v1/chat/completions" || path == "/v1/responses").then_some(Operation::Chat)
-}
-
-/// What a request says.
-#[must_use]
-pub fn read_request(_json: &str) -> Request {
-    Request::default()
-}
-
 /// The text is not JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotJson;
 
-/// Checks that `text` is one JSON value and reads its top-level `usage`.
+/// Checks that `text` is one JSON value and reads what it says about itself, in one pass.
 ///
 /// # Errors
 /// `text` is not JSON.
 pub fn read_json(text: &str) -> Result<Answer, NotJson> {
-    let answer = json::read::<Answer>(text).map_err(|_| NotJson)?;
-    Ok(answer.unwrap_or_default())
+    let mut reading: answer::Reading = whole::read(text)?;
+    reading.settle();
+    Ok(reading.answer)
 }
 
-impl<'de> FromFields<'de> for Answer {
-    fn take<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "usage" => self.usage = map.next_value::<Object<Usage>>()?.0.unwrap_or_default(),
-            _ => drop(map.next_value::<IgnoredAny>()?),
-        }
-        Ok(())
-    }
+/// Reads what a request asks for, from its whole body; of what is not JSON, nothing.
+#[must_use]
+pub fn read_request(json: &str) -> Request {
+    whole::read::<request::Asking>(json)
+        .map(|asking| asking.request)
+        .unwrap_or_default()
 }
-
-impl<'de> FromFields<'de> for Usage {
-    fn take<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "prompt_tokens" | "input_tokens" => self.input = count(map.next_value()?),
-            "completion_tokens" | "output_tokens" => self.output = count(map.next_value()?),
-            _ => drop(map.next_value::<IgnoredAny>()?),
-        }
-        Ok(())
-    }
-}
-
-/// A count of tokens; some servers write it as a float.
-fn count(raw: &RawValue) -> Option<u64> {
-    let number: Number = serde_json::from_str(raw.get()).ok()?;
-    number.as_u64().or_else(|| {
-        let whole = number
-            .as_f64()
-            .filter(|n| n.fract() == 0.0 && (0.0..=MAX_EXACT).contains(n))?;
-        // exact: a whole number between 0 and 2^53
-        format!("{whole:.0}").parse().ok()
-    })
-}
-
-/// 2^53: above it a double does not hold every whole number.
-const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
 #[cfg(test)]
 mod tests {
