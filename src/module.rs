@@ -1,7 +1,8 @@
 //! Envoy's life cycle: what Envoy calls, turned into leases on the registry.
 //!
 //! Two ways in: the bootstrap extension `relay`, for the life of the process, and the HTTP filter `relay`, where the
-//! bootstrap is closed to the user. Deliberately absent: anything about relays. In `--mode validate` a configuration is
+//! bootstrap is closed to the user. The HTTP filter `usage` is in [`crate::filter`]. Deliberately absent: anything about
+//! relays. In `--mode validate` a configuration is
 //! checked and nothing is started.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +16,7 @@ use envoy_proxy_dynamic_modules_rust_sdk::{
 };
 
 use crate::config::Config;
+use crate::filter;
 use crate::registry::{Lease, registry};
 use crate::secret::Secret;
 use crate::stats::RelayStats;
@@ -163,13 +165,14 @@ impl BootstrapExtension for RelayExtension {
 }
 
 fn new_http_filter<EC: EnvoyHttpFilterConfig, EHF: EnvoyHttpFilter>(
-    _: &mut EC,
+    envoy: &mut EC,
     name: &str,
     config: &[u8],
 ) -> Option<Box<dyn HttpFilterConfig<EHF>>> {
     match name {
         NAME => new_relay_filter(config),
-        _ => unknown("filter_name", name, &[NAME]),
+        filter::NAME => filter::configure(envoy, config),
+        _ => unknown("filter_name", name, &[NAME, filter::NAME]),
     }
 }
 
