@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | pure | [`protocol`], [`usage`], [`config`], [`json`], [`status::snapshot`], [`telemetry::names`] | compute and return values |
 //! | shell | [`relay`], [`forward`], [`status::server`], [`secret`], [`telemetry`], [`relayed`], [`client`], [`registry`] | own sockets, tasks and timers |
-//! | seam | [`module`] | talk to Envoy, through the SDK in `envoy/sdk` |
+//! | seam | [`module`], [`filter`], [`stats`] | talk to Envoy, through the SDK in `envoy/sdk` |
 //!
 //! Arrows point inward: seam → shell → pure.
 //!
@@ -17,6 +17,7 @@
 
 pub mod client;
 pub mod config;
+pub mod filter;
 pub mod forward;
 pub mod json;
 pub mod module;
@@ -25,6 +26,7 @@ pub mod registry;
 pub mod relay;
 pub mod relayed;
 pub mod secret;
+pub mod stats;
 pub mod status;
 pub mod telemetry;
 pub mod usage;

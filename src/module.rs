@@ -1,20 +1,25 @@
 //! Envoy's life cycle: what Envoy calls, turned into leases on the registry.
 //!
 //! Two ways in: the bootstrap extension `relay`, for the life of the process, and the HTTP filter `relay`, where the
-//! bootstrap is closed to the user. Deliberately absent: anything about relays. In `--mode validate` a configuration is
+//! bootstrap is closed to the user. The HTTP filter `usage` is in [`crate::filter`]. Deliberately absent: anything about
+//! relays. In `--mode validate` a configuration is
 //! checked and nothing is started.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use envoy_proxy_dynamic_modules_rust_sdk::{
     BootstrapExtension, BootstrapExtensionConfig, CompletionCallback, EnvoyBootstrapExtension,
-    EnvoyBootstrapExtensionConfig, EnvoyHttpFilter, EnvoyHttpFilterConfig, HttpFilter, HttpFilterConfig, PanicPolicy,
-    declare_all_init_functions, init_logging, is_validation_mode,
+    EnvoyBootstrapExtensionConfig, EnvoyBootstrapExtensionConfigScheduler, EnvoyBootstrapExtensionTimer,
+    EnvoyHttpFilter, EnvoyHttpFilterConfig, HttpFilter, HttpFilterConfig, PanicPolicy, declare_all_init_functions,
+    init_logging, is_validation_mode,
 };
 
 use crate::config::Config;
+use crate::filter;
 use crate::registry::{Lease, registry};
 use crate::secret::Secret;
+use crate::stats::RelayStats;
 use crate::status::server::Control;
 
 declare_all_init_functions!(init_logging, bootstrap: new_bootstrap_extension, http: new_http_filter);
@@ -24,22 +29,81 @@ fn new_bootstrap_extension(
     name: &str,
     config: &[u8],
 ) -> Option<Box<dyn BootstrapExtensionConfig>> {
-    let config = checked("extension_name", name, config)?;
+    if name != NAME {
+        return unknown("extension_name", name, &[NAME]);
+    }
+    let config = checked(config)?;
     // Envoy's readiness does not depend on a relay: listeners open whether or not one can be reached
     envoy.signal_init_complete();
-    if !is_validation_mode() {
-        envoy.register_admin_handler(
-            ADMIN_PATH,
-            "spectral-bridge: relays, requests and last errors",
-            true,
-            false,
-        );
+    if is_validation_mode() {
+        return Some(Box::new(RelayConfig { config, figures: None }));
     }
-    Some(Box::new(RelayConfig { config }))
+    envoy.register_admin_handler(
+        ADMIN_PATH,
+        "spectral-bridge: relays, requests and last errors",
+        true,
+        false,
+    );
+    let figures = Some(Figures::start(envoy)?);
+    Some(Box::new(RelayConfig { config, figures }))
 }
 
 struct RelayConfig {
     config: Config,
+    figures: Option<Figures>,
+}
+
+/// What keeps the relays' statistics in Envoy up to date.
+struct Figures {
+    stats: Mutex<RelayStats>,
+    timer: Box<dyn EnvoyBootstrapExtensionTimer>,
+    ending: Arc<Ending>,
+}
+
+impl Figures {
+    fn start(envoy: &mut dyn EnvoyBootstrapExtensionConfig) -> Option<Self> {
+        let stats = RelayStats::define(envoy)
+            .map_err(|error| tracing::error!("the statistics of {NAME:?} cannot be defined: {error:?}"))
+            .ok()?;
+        let timer = envoy.new_timer();
+        timer.enable(STATS_INTERVAL);
+        Some(Self {
+            stats: Mutex::new(stats),
+            timer,
+            ending: Arc::new(Ending {
+                completion: Mutex::default(),
+                main_thread: envoy.new_scheduler(),
+            }),
+        })
+    }
+
+    fn update(&self, envoy: &dyn EnvoyBootstrapExtensionConfig) {
+        let mut stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        stats.update(envoy, &registry().snapshot());
+    }
+}
+
+/// Envoy's exit, which waits for the drain and then for the last figures, which only its main thread can take.
+struct Ending {
+    completion: Mutex<Option<CompletionCallback>>,
+    main_thread: Box<dyn EnvoyBootstrapExtensionConfigScheduler>,
+}
+
+impl Ending {
+    fn drained(&self, completion: CompletionCallback) {
+        *self.lock() = Some(completion);
+        self.main_thread.commit(DRAINED);
+    }
+
+    fn complete(&self) {
+        if let Some(completion) = self.lock().take() {
+            completion.done();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<CompletionCallback>> {
+        self.completion.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl BootstrapExtensionConfig for RelayConfig {
@@ -47,7 +111,23 @@ impl BootstrapExtensionConfig for RelayConfig {
         Box::new(RelayExtension {
             config: Some(self.config.clone()),
             lease: None,
+            ending: self.figures.as_ref().map(|figures| Arc::clone(&figures.ending)),
         })
+    }
+
+    fn on_timer_fired(&self, envoy: &mut dyn EnvoyBootstrapExtensionConfig, _: &dyn EnvoyBootstrapExtensionTimer) {
+        if let Some(figures) = &self.figures {
+            figures.update(envoy);
+            figures.ending.complete();
+            figures.timer.enable(STATS_INTERVAL);
+        }
+    }
+
+    fn on_scheduled(&self, envoy: &mut dyn EnvoyBootstrapExtensionConfig, _: u64) {
+        if let Some(figures) = &self.figures {
+            figures.update(envoy);
+            figures.ending.complete();
+        }
     }
 
     fn on_admin_request(&self, _: &mut dyn EnvoyBootstrapExtensionConfig, _: &str, _: &str, _: &[u8]) -> (u32, String) {
@@ -62,6 +142,7 @@ impl BootstrapExtensionConfig for RelayConfig {
 struct RelayExtension {
     config: Option<Config>,
     lease: Option<Lease>,
+    ending: Option<Arc<Ending>>,
 }
 
 impl BootstrapExtension for RelayExtension {
@@ -75,16 +156,28 @@ impl BootstrapExtension for RelayExtension {
 
     /// `PROTOCOL §2.6`: it lets the requests in flight finish: Envoy waits for `completion` and still serves them.
     fn on_shutdown(&mut self, _: &mut dyn EnvoyBootstrapExtension, completion: CompletionCallback) {
-        registry().drain_then(|| completion.done());
+        let ending = self.ending.clone();
+        registry().drain_then(move || match ending {
+            Some(ending) => ending.drained(completion),
+            None => completion.done(),
+        });
     }
 }
 
 fn new_http_filter<EC: EnvoyHttpFilterConfig, EHF: EnvoyHttpFilter>(
-    _: &mut EC,
+    envoy: &mut EC,
     name: &str,
     config: &[u8],
 ) -> Option<Box<dyn HttpFilterConfig<EHF>>> {
-    let config = checked("filter_name", name, config)?;
+    match name {
+        NAME => new_relay_filter(config),
+        filter::NAME => filter::configure(envoy, config),
+        _ => unknown("filter_name", name, &[NAME, filter::NAME]),
+    }
+}
+
+fn new_relay_filter<EHF: EnvoyHttpFilter>(config: &[u8]) -> Option<Box<dyn HttpFilterConfig<EHF>>> {
+    let config = checked(config)?;
     if is_validation_mode() {
         return Some(Box::new(RelayFilterConfig { _lease: None }));
     }
@@ -114,12 +207,14 @@ struct Untouched;
 
 impl<EHF: EnvoyHttpFilter> HttpFilter<EHF> for Untouched {}
 
-/// Checks name and configuration; every mistake goes to Envoy's log.
-fn checked(field: &str, name: &str, config: &[u8]) -> Option<Config> {
-    if name != NAME {
-        tracing::error!("{field} {name:?} is not known to this module, allowed: {NAME:?}");
-        return None;
-    }
+fn unknown<T>(field: &str, name: &str, allowed: &[&str]) -> Option<T> {
+    let allowed = allowed.join("\", \"");
+    tracing::error!("{field} {name:?} is not known to this module, allowed: \"{allowed}\"");
+    None
+}
+
+/// Checks a relay's configuration; every mistake goes to Envoy's log.
+fn checked(config: &[u8]) -> Option<Config> {
     let config = match Config::from_json(config) {
         Ok(config) => config,
         Err(errors) => {
@@ -162,3 +257,9 @@ const NAME: &str = "relay";
 
 /// The status under Envoy's admin, bootstrap host only.
 const ADMIN_PATH: &str = "/spectral_bridge";
+
+/// As fine as anyone scrapes.
+const STATS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The event that tells the main thread of the drain's end.
+const DRAINED: u64 = 1;

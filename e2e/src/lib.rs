@@ -12,6 +12,7 @@ mod handshake;
 pub mod listen;
 pub mod model;
 pub mod otlp;
+pub mod ratelimit;
 pub mod relay;
 pub mod world;
 

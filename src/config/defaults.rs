@@ -47,6 +47,9 @@ pub const PROVIDER: &str = "openai";
 /// More models than one site serves; each label value is memory for good, in Envoy some 4 kB.
 pub const MAX_MODELS: usize = 100;
 
+/// A request that asks for a stream is mostly a conversation: 1 MiB is some 250,000 tokens of it.
+pub const MAX_REQUEST_BYTES: usize = 1024 * 1024;
+
 /// Below, a ping follows a ping; above, every firewall has forgotten the connection.
 pub(super) const KEEPALIVE_RANGE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 /// No answer can be expected faster, no person waits longer.
@@ -66,3 +69,5 @@ pub(super) const MAX_HELD_LIMIT: u64 = (1 << 32) - 1;
 pub(super) const MAX_RELAYS: usize = 64;
 /// `0`: only the configured ones; the upper end is where backends begin to drop series.
 pub(super) const MAX_MODELS_RANGE: RangeInclusive<u64> = 0..=1000;
+/// Above, Envoy's own buffers (1 MiB, unless its listener says otherwise) would refuse most of it anyway.
+pub(super) const MAX_REQUEST_RANGE: RangeInclusive<u64> = 1024..=16 * 1024 * 1024;

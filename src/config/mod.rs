@@ -24,9 +24,11 @@ mod telemetry;
 mod tests;
 mod tls;
 mod url;
+mod usage_filter;
 mod warnings;
 
 pub use errors::{ConfigError, ConfigErrors};
+pub use usage_filter::UsageFilter;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -54,34 +56,44 @@ impl Config {
     /// # Errors
     /// Every mistake at once, never quoting what may be a secret.
     pub fn from_json(json: &[u8]) -> Result<Self, ConfigErrors> {
-        let root = raw::parse(json)?;
-        if !matches!(root, raw::Node::Object(_)) {
-            return Err(ConfigErrors::whole(root.kind(), raw::WANTED));
-        }
-        let mistakes = errors::Mistakes::default();
-        let whole = fields::Field {
-            place: errors::Place::default(),
-            mistakes: &mistakes,
-            node: &root,
-        };
-        let config = whole
-            .object(&["relays", "forward", "status", "telemetry"])
-            .and_then(|fields| {
-                let relays = fields.required("relays", "an array of at least one relay");
-                let relays = relays.and_then(|field| relay::read_all(&field));
-                let forward = forward::read(fields.get("forward"));
-                let status = status::read(fields.get("status"));
-                let telemetry = telemetry::read(fields.get("telemetry"));
-                Some(Self {
-                    relays: relays?,
-                    forward: forward?,
-                    status: status?,
-                    telemetry: telemetry?,
-                })
-            });
-        mistakes.finish(config)
+        read_whole(json, WANTED, &["relays", "forward", "status", "telemetry"], |fields| {
+            let relays = fields.required("relays", "an array of at least one relay");
+            let relays = relays.and_then(|field| relay::read_all(&field));
+            let forward = forward::read(fields.get("forward"));
+            let status = status::read(fields.get("status"));
+            let telemetry = telemetry::read(fields.get("telemetry"));
+            Some(Self {
+                relays: relays?,
+                forward: forward?,
+                status: status?,
+                telemetry: telemetry?,
+            })
+        })
     }
 }
+
+/// Reads an object with these keys; `wanted` is what every message about the configuration as a whole recommends.
+fn read_whole<T>(
+    json: &[u8],
+    wanted: &str,
+    keys: &[&str],
+    read: impl FnOnce(fields::Fields<'_>) -> Option<T>,
+) -> Result<T, ConfigErrors> {
+    let root = raw::parse(json, wanted)?;
+    if !matches!(root, raw::Node::Object(_)) {
+        return Err(ConfigErrors::whole(root.kind(), wanted));
+    }
+    let mistakes = errors::Mistakes::default();
+    let whole = fields::Field {
+        place: errors::Place::default(),
+        mistakes: &mistakes,
+        node: &root,
+    };
+    let config = whole.object(keys).and_then(read);
+    mistakes.finish(config)
+}
+
+const WANTED: &str = "write a google.protobuf.Struct with the keys relays, forward, status, telemetry, or a StringValue with the same as JSON";
 
 /// One relay and how to talk to it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -34,10 +34,10 @@ impl Node {
     }
 }
 
-/// Reads the bytes that Envoy handed over.
-pub(super) fn parse(json: &[u8]) -> Result<Node, ConfigErrors> {
+/// Reads the bytes that Envoy handed over; `wanted` is what they should hold.
+pub(super) fn parse(json: &[u8], wanted: &str) -> Result<Node, ConfigErrors> {
     if json.iter().all(u8::is_ascii_whitespace) {
-        return Err(ConfigErrors::whole("empty", WANTED));
+        return Err(ConfigErrors::whole("empty", wanted));
     }
     if json.len() > MAX_BYTES {
         return Err(ConfigErrors::whole(
@@ -53,12 +53,9 @@ pub(super) fn parse(json: &[u8]) -> Result<Node, ConfigErrors> {
             | serde_json::error::Category::Syntax
             | serde_json::error::Category::Data => "not JSON",
         };
-        ConfigErrors::whole(format!("{why} (line {}, column {})", e.line(), e.column()), WANTED)
+        ConfigErrors::whole(format!("{why} (line {}, column {})", e.line(), e.column()), wanted)
     })
 }
-
-/// What every message about the configuration as a whole recommends.
-pub(super) const WANTED: &str = "write a google.protobuf.Struct with the keys relays, forward, status, telemetry, or a StringValue with the same as JSON";
 
 /// A generous multiple of a configuration with many relays.
 const MAX_BYTES: usize = 1 << 20;

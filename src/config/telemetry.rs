@@ -4,15 +4,19 @@
 use super::Telemetry;
 use super::defaults::{MAX_MODELS, MAX_MODELS_RANGE, PROVIDER};
 use super::errors::shown;
-use super::fields::Field;
+use super::fields::{Field, Fields};
 
 /// Reads `telemetry`; absent means the defaults.
 pub(super) fn read(field: Option<Field<'_>>) -> Option<Telemetry> {
-    let default = Telemetry::default();
     let Some(field) = field else {
-        return Some(default);
+        return Some(Telemetry::default());
     };
-    let fields = field.object(&["provider", "models", "max_models", "request_log"])?;
+    read_fields(&field.object(&KEYS)?)
+}
+
+/// Reads what [`KEYS`] name among `fields`.
+pub(super) fn read_fields(fields: &Fields<'_>) -> Option<Telemetry> {
+    let default = Telemetry::default();
     let provider = fields.or("provider", default.provider, |field| word(&field, PROVIDER_ALLOWED));
     let models = fields.or("models", default.models, |field| models(&field));
     let max_models = fields.size("max_models", default.max_models, &MAX_MODELS_RANGE);
@@ -53,6 +57,9 @@ impl Default for Telemetry {
         }
     }
 }
+
+/// What may be written here.
+pub(super) const KEYS: [&str; 4] = ["provider", "models", "max_models", "request_log"];
 
 const PROVIDER_ALLOWED: &str = "a value of gen_ai.provider.name, such as \"openai\", of 1 to 128 characters";
 const MODEL_ALLOWED: &str = "a model's name of 1 to 128 characters";

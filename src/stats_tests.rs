@@ -1,0 +1,122 @@
+//! The relays' statistics on the test host.
+
+use std::sync::Mutex;
+
+use envoy_fake::{Bootstrap, FakeEnvoy};
+use envoy_proxy_dynamic_modules_rust_sdk::{
+    BootstrapExtension, BootstrapExtensionConfig, EnvoyBootstrapExtension, EnvoyRelease, Factories,
+};
+
+use super::*;
+
+/// What the next update shows.
+static SHOWN: Mutex<Vec<RelaySnapshot>> = Mutex::new(Vec::new());
+
+struct Host(Mutex<RelayStats>);
+
+struct Nothing;
+
+impl BootstrapExtension for Nothing {}
+
+impl BootstrapExtensionConfig for Host {
+    fn new_bootstrap_extension(&self, _: &mut dyn EnvoyBootstrapExtension) -> Box<dyn BootstrapExtension> {
+        Box::new(Nothing)
+    }
+
+    fn on_scheduled(&self, envoy: &mut dyn EnvoyBootstrapExtensionConfig, _: u64) {
+        let process = ProcessSnapshot {
+            relays: SHOWN.lock().unwrap().clone(),
+            ..ProcessSnapshot::default()
+        };
+        self.0.lock().unwrap().update(envoy, &process);
+    }
+}
+
+fn new_host(
+    envoy: &mut dyn EnvoyBootstrapExtensionConfig,
+    _: &str,
+    _: &[u8],
+) -> Option<Box<dyn BootstrapExtensionConfig>> {
+    Some(Box::new(Host(Mutex::new(RelayStats::define(envoy).ok()?))))
+}
+
+fn show(bootstrap: &Bootstrap, relays: &[&RelaySnapshot]) {
+    *SHOWN.lock().unwrap() = relays.iter().map(|relay| (*relay).clone()).collect();
+    bootstrap.scheduled(0);
+}
+
+#[test]
+fn statistics_follow_the_snapshots() {
+    let envoy = FakeEnvoy::new(EnvoyRelease::V1_38);
+    envoy.load(|| true, Factories::none().bootstrap(new_host)).unwrap();
+    let bootstrap = envoy.bootstrap("stats", b"").unwrap();
+    let mut relay = RelaySnapshot {
+        name: "eu".to_owned(),
+        state: RelayState::Connected,
+        in_flight: 3,
+        ..RelaySnapshot::default()
+    };
+    relay.totals.requests = 5;
+    relay.totals.input_tokens = 70;
+    relay.totals.responses = [(200, 3), (204, 1), (503, 1)].into();
+    relay.totals.faults = [("adapter_timeout".to_owned(), 1)].into();
+    show(&bootstrap, &[&relay]);
+    show(&bootstrap, &[&relay]);
+    for (name, labels, value) in [
+        ("relay_connected", &["eu"][..], Some(1)),
+        ("relay_requests_in_flight", &["eu"], Some(3)),
+        ("relay_requests_total", &["eu"], Some(5)),
+        ("relay_responses_total", &["eu", "2xx"], Some(4)),
+        ("relay_responses_total", &["eu", "5xx"], Some(1)),
+        ("relay_faults_total", &["eu", "adapter_timeout"], Some(1)),
+        ("relay_tokens_total", &["eu", "input"], Some(70)),
+        // what has not happened has no series
+        ("relay_tokens_total", &["eu", "output"], None),
+        ("relay_replaced_total", &["eu"], None),
+    ] {
+        assert_eq!(envoy.metric(name, labels), value, "{name} {labels:?}");
+    }
+
+    relay.totals.requests = 7;
+    relay.state = RelayState::BackingOff;
+    relay.totals.reconnects = [("closed_1006".to_owned(), 1)].into();
+    show(&bootstrap, &[&relay]);
+    assert_eq!(envoy.metric("relay_requests_total", &["eu"]), Some(7));
+    assert_eq!(envoy.metric("relay_connected", &["eu"]), Some(0));
+    assert_eq!(envoy.metric("relay_reconnects_total", &["eu", "closed_1006"]), Some(1));
+
+    // the client was replaced by another that counts from zero
+    relay.totals = Totals::default();
+    show(&bootstrap, &[&relay]);
+    relay.totals.requests = 2;
+    show(&bootstrap, &[&relay]);
+    assert_eq!(envoy.metric("relay_requests_total", &["eu"]), Some(9));
+
+    // it is gone: its gauges say so, its counts stay
+    show(&bootstrap, &[]);
+    assert_eq!(envoy.metric("relay_requests_in_flight", &["eu"]), Some(0));
+    assert_eq!(envoy.metric("relay_requests_total", &["eu"]), Some(9));
+}
+
+#[test]
+fn two_clients_of_one_name_show_as_one() {
+    let relay = |state, requests| RelaySnapshot {
+        name: "eu".to_owned(),
+        state,
+        totals: Totals {
+            requests,
+            ..Totals::default()
+        },
+        ..RelaySnapshot::default()
+    };
+    for relays in [
+        vec![relay(RelayState::Draining, 9), relay(RelayState::Connected, 1)],
+        vec![relay(RelayState::Connected, 1), relay(RelayState::Draining, 9)],
+    ] {
+        let process = ProcessSnapshot {
+            relays,
+            ..ProcessSnapshot::default()
+        };
+        assert_eq!(by_name(&process)["eu"].totals.requests, 1);
+    }
+}
