@@ -6,9 +6,9 @@ use std::time::Duration;
 use e2e::model::{Api, Model, Tokens};
 use e2e::otlp::{Protocol, Sink};
 use e2e::relay::{DEFAULT_RELAY, Relay};
-use e2e::world::Gateway;
 use e2e::world::http::{get, post};
 use e2e::world::site::{DEADLINE, Plan, Shipped, Site, exported_to};
+use e2e::world::{Envoy, Gateway, eventually};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -79,10 +79,34 @@ async fn a_thousand_mixed_requests_sum_to_the_models_own_books_to_the_token() {
         "nothing was sent again"
     );
     let Tokens { input, output, .. } = model.tokens();
+    for (kind, tokens) in [("input", input), ("output", output)] {
+        let envoys = async || {
+            let passed = shown(&gateway.envoy, "envoy_spectral_bridge_gen_ai_tokens_total", kind).await;
+            let relayed = shown(&site.envoy, "envoy_spectral_bridge_relay_tokens_total", kind).await;
+            (passed + relayed == tokens as f64).then_some(())
+        };
+        eventually("Envoy's own statistics say the same", DEADLINE, envoys)
+            .await
+            .unwrap();
+        let twice = shown(&site.envoy, "envoy_spectral_bridge_gen_ai_tokens_total", kind).await;
+        assert_eq!(twice, 0.0, "relayed requests were counted by the filter, too");
+    }
     println!(
         "{asked} requests, {input} tokens in, {output} out, {:?}",
         model.tokens()
     );
+}
+
+/// What the series `name` for a type of tokens come to on Envoy's admin page.
+async fn shown(envoy: &Envoy, name: &str, kind: &str) -> f64 {
+    let page = envoy.admin("/stats/prometheus").await.unwrap().text();
+    let label = format!("token_type=\"{kind}\"");
+    let series = page
+        .lines()
+        .filter(|line| line.starts_with(&format!("{name}{{")) && line.contains(&label));
+    series
+        .map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap())
+        .sum()
 }
 
 /// Holds what the collector was told against the model's books.
