@@ -25,6 +25,8 @@ mod start;
 mod variables;
 
 #[cfg(test)]
+mod names_tests;
+#[cfg(test)]
 mod tests;
 
 pub use environment::Environment;

@@ -1,7 +1,10 @@
 //! What leaves the process, as a collector receives it.
 
 mod collector;
+mod delivery;
 mod exchanges;
+mod metrics;
+mod spans;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -18,6 +21,8 @@ use collector::{Collector, Export};
 
 /// More than anything here takes; never a measure.
 const GENEROUS: Duration = Duration::from_secs(60);
+
+const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 const BOTH: [&str; 2] = ["grpc", "http/protobuf"];
 
