@@ -20,9 +20,9 @@ use opentelemetry_sdk::trace::SpanData;
 use tonic::transport::{Channel, Endpoint as TonicEndpoint};
 
 use super::connect::Connector;
+use super::destination::{Destination, Protocol};
 use super::http_client::OtlpClient;
 use super::outlet::Outlet;
-use super::settings::{Destination, Protocol};
 
 /// An exporter behind its outlet.
 #[derive(Debug)]

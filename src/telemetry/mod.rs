@@ -7,6 +7,7 @@
 
 mod attributes;
 mod connect;
+mod destination;
 mod endpoint;
 mod environment;
 mod events;

@@ -13,7 +13,8 @@ use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::settings::{Destination, Signal};
+use super::destination::Destination;
+use super::settings::Signal;
 use crate::status::snapshot::{ExportSnapshot, LastError};
 
 #[derive(Debug)]
