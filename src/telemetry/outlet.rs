@@ -220,3 +220,7 @@ impl LastCause {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+#[path = "outlet_tests.rs"]
+mod tests;
