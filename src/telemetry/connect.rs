@@ -20,9 +20,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
+use super::destination::TlsFiles;
 use super::endpoint::Endpoint;
 use super::outlet::{Cause, LastCause};
-use super::settings::TlsFiles;
 use crate::relay::tls;
 
 /// Makes connections to one collector, and remembers why one could not be made.

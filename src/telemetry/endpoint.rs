@@ -6,7 +6,8 @@ use std::fmt;
 use http::Uri;
 use http::uri::Scheme;
 
-use super::settings::{Protocol, Signal};
+use super::destination::Protocol;
+use super::settings::Signal;
 
 /// A collector's address. Never holds credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -20,9 +20,9 @@ use opentelemetry_sdk::trace::SpanData;
 use tonic::transport::{Channel, Endpoint as TonicEndpoint};
 
 use super::connect::Connector;
+use super::destination::{Destination, Protocol};
 use super::http_client::OtlpClient;
 use super::outlet::Outlet;
-use super::settings::{Destination, Protocol};
 
 /// An exporter behind its outlet.
 #[derive(Debug)]
@@ -111,14 +111,16 @@ fn channel(to: &Destination, outlet: &Outlet) -> Result<Channel, ExporterBuildEr
     let origin = to.endpoint.to_string().parse().map_err(|e| invalid(&e))?;
     let endpoint = endpoint
         .origin(origin)
-        .timeout(to.timeout)
         .connect_timeout(to.timeout)
         // a connection that died silently is given up within one export's time, not the kernel's
-        .http2_keep_alive_interval(to.timeout / 2)
-        .keep_alive_timeout(to.timeout / 2);
+        .http2_keep_alive_interval((to.timeout / 2).max(A_MOMENT))
+        .keep_alive_timeout((to.timeout / 4).max(A_MOMENT));
     let connector = Connector::new(to.endpoint.clone(), to.tls.clone(), b"h2", outlet.cause());
     Ok(endpoint.connect_with_connector_lazy(connector))
 }
+
+/// Less would take a collector for dead that only takes a breath.
+const A_MOMENT: Duration = Duration::from_secs(1);
 
 impl<E> Counted<E> {
     fn new(exporter: E, outlet: &Arc<Outlet>) -> Self {

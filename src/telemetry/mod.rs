@@ -7,6 +7,7 @@
 
 mod attributes;
 mod connect;
+mod destination;
 mod endpoint;
 mod environment;
 mod events;
@@ -24,6 +25,8 @@ mod spans;
 mod start;
 mod variables;
 
+#[cfg(test)]
+mod names_tests;
 #[cfg(test)]
 mod tests;
 

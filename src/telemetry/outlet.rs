@@ -13,7 +13,8 @@ use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::settings::{Destination, Signal};
+use super::destination::Destination;
+use super::settings::Signal;
 use crate::status::snapshot::{ExportSnapshot, LastError};
 
 #[derive(Debug)]
@@ -219,3 +220,7 @@ impl LastCause {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+#[path = "outlet_tests.rs"]
+mod tests;

@@ -15,7 +15,7 @@ use opentelemetry_sdk::metrics::{
 };
 use opentelemetry_sdk::trace::{
     BatchConfigBuilder as SpanBatchConfig, BatchSpanProcessor, Sampler as SdkSampler, SdkTracerProvider, Span,
-    SpanData, SpanProcessor,
+    SpanData, SpanLimits, SpanProcessor,
 };
 
 use super::exporters;
@@ -78,6 +78,7 @@ pub(super) fn traces(
     let processor = BatchSpanProcessor::new(exporters::traces(&settings.to, outlet)?, batch);
     Ok(SdkTracerProvider::builder()
         .with_sampler(sampler(settings.sampler))
+        .with_span_limits(SpanLimits::default())
         .with_resource(resource.clone())
         .with_span_processor(Bounded {
             processor,

@@ -1,3 +1,7 @@
+use std::path::PathBuf;
+
+use http::HeaderValue;
+
 use super::*;
 
 fn read(variables: &[(&str, &str)]) -> (Settings, Vec<String>) {

@@ -11,11 +11,12 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use super::destination::Destination;
 use super::environment::Environment;
 use super::events::Events;
 use super::instruments::Instruments;
 use super::outlet::Outlet;
-use super::settings::{Destination, Semconv, Settings, Signal};
+use super::settings::{Semconv, Settings, Signal};
 use super::spans::Spans;
 use super::{Inner, Source, Telemetry, names, providers, relays, resource};
 use crate::config;

@@ -1,7 +1,10 @@
 //! What leaves the process, as a collector receives it.
 
 mod collector;
+mod delivery;
 mod exchanges;
+mod metrics;
+mod spans;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -18,6 +21,8 @@ use collector::{Collector, Export};
 
 /// More than anything here takes; never a measure.
 const GENEROUS: Duration = Duration::from_secs(60);
+
+const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 const BOTH: [&str; 2] = ["grpc", "http/protobuf"];
 
@@ -211,4 +216,36 @@ fn resource_of(exports: &[Export]) -> Vec<Resource> {
         );
     }
     resources.into_iter().map(Option::unwrap).collect()
+}
+
+/// What is logged by this thread.
+#[derive(Clone, Default)]
+pub(super) struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl Lines {
+    /// Until the guard is dropped.
+    pub(super) fn capture(&self) -> tracing::subscriber::DefaultGuard {
+        use tracing_subscriber::layer::SubscriberExt;
+        tracing::subscriber::set_default(tracing_subscriber::registry().with(self.clone()))
+    }
+
+    pub(super) fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Lines {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        struct Line(String);
+        impl tracing::field::Visit for Line {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                self.0.push_str(&format!(" {field}={value:?}"));
+            }
+        }
+        if event.metadata().target().starts_with("spectral_bridge") {
+            let mut line = Line(event.metadata().level().to_string());
+            event.record(&mut line);
+            self.0.lock().unwrap().push(line.0);
+        }
+    }
 }

@@ -46,7 +46,7 @@ impl Collector {
         Self::listen(protocol, None, None).await
     }
 
-    pub async fn with_tls(protocol: &str, tls: rustls::ServerConfig) -> Self {
+    pub async fn with_tls(protocol: &str, tls: Arc<rustls::ServerConfig>) -> Self {
         Self::listen(protocol, Some(tls), None).await
     }
 
@@ -54,7 +54,7 @@ impl Collector {
         Self::listen(protocol, None, Some(status)).await
     }
 
-    async fn listen(protocol: &str, tls: Option<rustls::ServerConfig>, refuse_with: Option<StatusCode>) -> Self {
+    async fn listen(protocol: &str, tls: Option<Arc<rustls::ServerConfig>>, refuse_with: Option<StatusCode>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let collector = Self {
             address: listener.local_addr().unwrap(),
@@ -65,7 +65,7 @@ impl Collector {
                 ..Seen::default()
             }),
         };
-        let tls = tls.map(|tls| TlsAcceptor::from(Arc::new(tls)));
+        let tls = tls.map(TlsAcceptor::from);
         tokio::spawn(accept(listener, tls, collector.grpc, Arc::clone(&collector.seen)));
         collector
     }

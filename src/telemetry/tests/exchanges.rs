@@ -217,3 +217,57 @@ async fn a_peers_text_has_a_bound() {
     assert_eq!(told["gen_ai.response.id"], format!("{:?}", "\u{e4}".repeat(128)));
     assert_eq!(told["gen_ai.response.finish_reasons"].matches("stop").count(), 32);
 }
+
+#[tokio::test]
+async fn each_request_is_a_line_of_json_in_the_log_if_asked_for() {
+    let lines = Lines::default();
+    let _here = lines.capture();
+    let settings = config::Telemetry {
+        request_log: true,
+        ..config::Telemetry::default()
+    };
+    let telemetry = start_with(&settings, &[], Arc::new(Figures::default()));
+    assert!(telemetry.wants_requests(), "although nothing is exported");
+    let chat = Chat::new("gpt-4o", 17, 5);
+    telemetry.finish(Span::default(), &chat.exchange());
+    let error = Some("503");
+    telemetry.finish(
+        Span::default(),
+        &Exchange {
+            error,
+            ..chat.exchange()
+        },
+    );
+    let told: Vec<_> = lines.all();
+    let json = |line: &str, level: &str| -> serde_json::Value {
+        serde_json::from_str(line.strip_prefix(level).unwrap().strip_prefix(" message=").unwrap()).unwrap()
+    };
+    assert_eq!(told.len(), 2, "{told:?}");
+    let first = json(&told[0], "INFO");
+    assert_eq!(first["gen_ai.usage.input_tokens"], 17);
+    assert_eq!(first["spectral_bridge.request.id"], "req-1");
+    assert_eq!(first["trace_id"], serde_json::Value::Null);
+    assert_eq!(json(&told[1], "ERROR")["error.type"], "503");
+}
+
+#[tokio::test]
+async fn mistakes_in_variables_are_warnings() {
+    let lines = Lines::default();
+    let _here = lines.capture();
+    let telemetry = start(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "nowhere"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "nonsense"),
+    ]);
+    assert!(!telemetry.wants_requests());
+    let said = lines.all();
+    assert_eq!(said.len(), 4, "{said:?}");
+    let allowed = "allowed: a URL such as http://collector:4318; traces are not exported";
+    assert!(
+        said.iter()
+            .any(|line| line.starts_with("WARN") && line.contains(allowed)),
+        "{said:?}"
+    );
+    let quoted = r#"OTEL_RESOURCE_ATTRIBUTES is "nonsense""#;
+    assert!(said.iter().any(|line| line.contains(quoted)), "{said:?}");
+}
