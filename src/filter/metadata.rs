@@ -9,8 +9,8 @@ use envoy_proxy_dynamic_modules_rust_sdk::EnvoyHttpFilter;
 
 use crate::usage::{Missing, Operation, Usage};
 
-/// `%DYNAMIC_METADATA(spectral_bridge.gen_ai:input_tokens)%` in an access log.
-pub(super) const NAMESPACE: &str = "spectral_bridge.gen_ai";
+/// Of the dynamic metadata: `%DYNAMIC_METADATA(spectral_bridge.gen_ai:input_tokens)%` in an access log.
+pub const NAMESPACE: &str = "spectral_bridge.gen_ai";
 
 /// What is known at a stream's end.
 #[derive(Debug)]

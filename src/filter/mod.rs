@@ -29,6 +29,8 @@ use crate::relayed;
 use stats::Stats;
 use stream::Stream;
 
+pub use metadata::NAMESPACE;
+
 /// The filter's name in Envoy's configuration.
 pub const NAME: &str = "usage";
 

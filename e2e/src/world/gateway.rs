@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::http::{self, Reply};
 use super::site::DEADLINE;
-use super::{Envoy, Scratch, eventually, free_address, render, workspace};
+use super::{Envoy, Scratch, free_address, render, workspace};
 use crate::failed::Result;
 
 /// A running Envoy between clients and a model.
@@ -87,34 +87,6 @@ impl Gateway {
         Ok(serde_json::from_str(&line)?)
     }
 
-    /// The value of a Prometheus series of the admin page, such as `name{a="b"}`; labels in any order.
-    ///
-    /// # Errors
-    /// The admin page does not answer.
-    pub async fn series(&self, series: &str) -> Result<Option<f64>> {
-        let page = self.envoy.admin("/stats/prometheus").await?.text();
-        let wanted = parts(series);
-        let value = |line: &str| {
-            let (found, value) = line.rsplit_once(' ')?;
-            (parts(found) == wanted).then(|| value.parse().ok())?
-        };
-        Ok(page.lines().filter(|line| !line.starts_with('#')).find_map(value))
-    }
-
-    /// Waits until a series has this value.
-    ///
-    /// # Errors
-    /// It had another one after a while.
-    pub async fn series_becomes(&self, series: &str, value: f64) -> Result<()> {
-        let reached = eventually(series, DEADLINE, || async {
-            (self.series(series).await.ok().flatten() == Some(value)).then_some(())
-        });
-        match reached.await {
-            Ok(()) => Ok(()),
-            Err(late) => Err(late.during(&format!("{value} expected, {:?} seen", self.series(series).await?))),
-        }
-    }
-
     /// The most memory that Envoy has had, in bytes.
     ///
     /// # Errors
@@ -127,18 +99,6 @@ impl Gateway {
             .unwrap_or(u64::MAX);
         Ok(kilobytes.saturating_mul(1024))
     }
-}
-
-/// A series as its name and sorted labels.
-fn parts(series: &str) -> (String, Vec<String>) {
-    let (name, labels) = series.trim_end_matches('}').split_once('{').unwrap_or((series, ""));
-    let mut labels: Vec<_> = labels
-        .split(',')
-        .filter(|label| !label.is_empty())
-        .map(str::to_owned)
-        .collect();
-    labels.sort();
-    (name.to_owned(), labels)
 }
 
 /// The access log at once, and histograms within a second.

@@ -17,6 +17,7 @@ mod process;
 mod proxy_program;
 mod scratch;
 pub mod seed;
+mod series;
 pub mod site;
 mod template;
 

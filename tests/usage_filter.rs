@@ -1,0 +1,262 @@
+//! The filter `usage` on the test host: what it tells, when, and that it leaves streams alone. In a process of its own, since
+//! whoever watches tickets does so for the whole process.
+#![forbid(unsafe_code)]
+// Everything here is a test: a broken expectation should end it where it stands.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use envoy_fake::{FakeEnvoy, HttpConfig, Stream};
+use envoy_proxy_dynamic_modules_rust_sdk::abi::HeaderType;
+use envoy_proxy_dynamic_modules_rust_sdk::host::MetadataValue;
+use envoy_proxy_dynamic_modules_rust_sdk::{
+    EnvoyHttpFilterConfigImpl, EnvoyHttpFilterImpl, EnvoyRelease, Factories, HttpFilterConfig, init_logging,
+};
+use spectral_bridge::filter::{NAME, NAMESPACE, configure};
+use spectral_bridge::relayed;
+
+type Filter = Box<dyn HttpFilterConfig<EnvoyHttpFilterImpl>>;
+
+fn new_filter(envoy: &mut EnvoyHttpFilterConfigImpl, _: &str, config: &[u8]) -> Option<Filter> {
+    configure(envoy, config)
+}
+
+fn envoy() -> FakeEnvoy {
+    let envoy = FakeEnvoy::new(EnvoyRelease::V1_38);
+    envoy.load(init_logging, Factories::none().http(new_filter)).unwrap();
+    envoy
+}
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+const EVENTS: (&str, &str) = ("content-type", "text/event-stream");
+const ASK: [(&str, &str); 3] = [(":method", "POST"), (":path", "/v1/chat/completions"), JSON];
+const QUESTION: &[u8] = br#"{"model":"m","messages":[]}"#;
+const ANSWER: &[u8] = br#"{"model":"m-1","choices":[{"finish_reason":"stop"}],
+    "usage":{"prompt_tokens":3,"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":2}}}"#;
+
+/// A stream whose question was asked, with these headers besides.
+fn asked(config: &HttpConfig, more: &[(&str, &str)]) -> Stream {
+    let stream = config.stream().unwrap();
+    let headers: Vec<_> = ASK.iter().chain(more).copied().collect();
+    assert_eq!(stream.request_headers(&headers, false), CONTINUE);
+    let (first, second) = QUESTION.split_at(9);
+    assert_eq!(stream.request_body(&[first], false), CONTINUE);
+    assert_eq!(stream.request_body(&[second], true), CONTINUE);
+    stream
+}
+
+fn number(stream: &Stream, key: &str) -> Option<f64> {
+    match stream.metadata(NAMESPACE, key) {
+        Some(MetadataValue::Number(number)) => Some(number),
+        Some(other) => panic!("{key} is {other:?}"),
+        None => None,
+    }
+}
+
+fn text(stream: &Stream, key: &str) -> Option<String> {
+    match stream.metadata(NAMESPACE, key) {
+        Some(MetadataValue::Text(text)) => Some(text),
+        Some(other) => panic!("{key} is {other:?}"),
+        None => None,
+    }
+}
+
+const CONTINUE: u32 = 0;
+
+#[test]
+fn tokens_are_told_as_soon_as_they_are_seen_and_counted_at_the_end() {
+    let envoy = envoy();
+    let config = envoy.http(NAME, b"").unwrap();
+    let stream = asked(&config, &[]);
+    assert_eq!(envoy.metric("gen_ai_streams_active", &[]), Some(1));
+    assert_eq!(stream.response_headers(&[(":status", "200"), JSON], false), CONTINUE);
+    let (first, second) = ANSWER.split_at(70);
+    assert_eq!(stream.response_body(&[first], false), CONTINUE);
+    assert_eq!(number(&stream, "input_tokens"), None);
+    assert_eq!(stream.response_body(&[second], false), CONTINUE);
+    assert_eq!(number(&stream, "total_tokens"), Some(7.0));
+    assert_eq!(stream.response_body(&[], true), CONTINUE);
+    assert_eq!(envoy.metric("gen_ai_tokens_total", &["chat", "m", "input"]), None);
+    stream.complete();
+
+    for (key, value) in [("input_tokens", 3.0), ("output_tokens", 4.0), ("cached_tokens", 2.0)] {
+        assert_eq!(number(&stream, key), Some(value), "{key}");
+    }
+    assert_eq!(
+        number(&stream, "reasoning_tokens"),
+        None,
+        "what is not known is not set"
+    );
+    for (key, value) in [
+        ("operation", "chat"),
+        ("provider", "openai"),
+        ("request_model", "m"),
+        ("response_model", "m-1"),
+        ("finish_reasons", "stop"),
+    ] {
+        assert_eq!(text(&stream, key).as_deref(), Some(value), "{key}");
+    }
+    assert_eq!(stream.metadata(NAMESPACE, "stream"), Some(MetadataValue::Bool(false)));
+    assert_eq!(text(&stream, "usage_missing"), None);
+    for (name, labels, value) in [
+        ("gen_ai_tokens_total", &["chat", "m", "input"][..], 3),
+        ("gen_ai_tokens_total", &["chat", "m", "output"], 4),
+        ("gen_ai_token_details_total", &["chat", "m", "cache_read"], 2),
+        ("gen_ai_requests_total", &["chat", "m", "ok"], 1),
+        ("gen_ai_streams_active", &[], 0),
+    ] {
+        assert_eq!(envoy.metric(name, labels), Some(value), "{name} {labels:?}");
+    }
+}
+
+#[test]
+fn a_relayed_request_gets_its_metadata_only_and_loses_its_ticket() {
+    let envoy = envoy();
+    let config = envoy.http(NAME, b"{}").unwrap();
+    let ticket = relayed::ticket().unwrap();
+    let header = ticket.header();
+    for (value, relayed) in [(header.to_str().unwrap(), true), ("forged", false)] {
+        let stream = asked(&config, &[("x-spectral-bridge-ticket", value)]);
+        let left = stream.header(HeaderType::Request, "x-spectral-bridge-ticket");
+        assert_eq!(left, Vec::<String>::new());
+        stream.response_headers(&[(":status", "200"), JSON], false);
+        stream.response_body(&[ANSWER], true);
+        stream.complete();
+        assert_eq!(number(&stream, "input_tokens"), Some(3.0));
+        let counted = envoy.metric("gen_ai_requests_total", &["chat", "m", "ok"]);
+        assert_eq!(counted, (!relayed).then_some(1));
+    }
+    assert_eq!(envoy.metric("gen_ai_streams_active", &[]), Some(0));
+}
+
+#[test]
+fn a_ticket_is_taken_off_a_stream_that_is_not_watched_too() {
+    let envoy = envoy();
+    let config = envoy.http(NAME, b"").unwrap();
+    let stream = config.stream().unwrap();
+    stream.request_headers(
+        &[(":method", "GET"), (":path", "/"), ("x-spectral-bridge-ticket", "1")],
+        true,
+    );
+    assert_eq!(
+        stream.header(HeaderType::Request, "x-spectral-bridge-ticket"),
+        Vec::<String>::new()
+    );
+    stream.complete();
+    assert_eq!(stream.with(|stream| stream.metadata.len()), 0);
+    assert_eq!(envoy.metric("gen_ai_streams_active", &[]), None);
+}
+
+#[test]
+fn a_stream_that_breaks_off_says_so_unless_everything_was_said() {
+    let envoy = envoy();
+    let config = envoy.http(NAME, b"").unwrap();
+    let begun = b"data: {\"model\":\"m\",\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":null}]}\n\n";
+    let said = b"data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}}\n\n";
+    for (pieces, missing, outcome, flags) in [
+        (&[&begun[..]][..], Some("cut_short"), "cut_short", &["SBUC"][..]),
+        (&[&begun[..], &said[..]], None, "ok", &[]),
+    ] {
+        let stream = asked(&config, &[]);
+        stream.response_headers(&[(":status", "200"), EVENTS], false);
+        stream.response_body(pieces, false);
+        stream.complete();
+        assert_eq!(text(&stream, "usage_missing").as_deref(), missing);
+        assert_eq!(envoy.metric("gen_ai_requests_total", &["chat", "m", outcome]), Some(1));
+        assert_eq!(stream.with(|stream| stream.flags.clone()), flags);
+        assert!(number(&stream, "time_to_first_token_ms").is_some());
+    }
+}
+
+#[test]
+fn an_error_misses_no_usage() {
+    let envoy = envoy();
+    let config = envoy.http(NAME, b"").unwrap();
+    for (status, outcome) in [("429", "client_error"), ("503", "server_error")] {
+        let stream = asked(&config, &[]);
+        stream.response_headers(&[(":status", status), JSON], false);
+        stream.response_body(&[br#"{"error":{"type":"overloaded"}}"#], true);
+        stream.complete();
+        assert_eq!(text(&stream, "usage_missing"), None);
+        assert_eq!(envoy.metric("gen_ai_requests_total", &["chat", "m", outcome]), Some(1));
+        assert_eq!(
+            envoy.metric("gen_ai_usage_missing_total", &["chat", "m", "absent"]),
+            None
+        );
+    }
+}
+
+#[test]
+fn a_stored_response_uses_no_tokens_again() {
+    let envoy = envoy();
+    let config = envoy.http(NAME, b"").unwrap();
+    let stream = config.stream().unwrap();
+    stream.request_headers(&[(":method", "GET"), (":path", "/v1/responses/resp_1")], true);
+    stream.response_headers(&[(":status", "200"), JSON], false);
+    stream.response_body(
+        &[br#"{"model":"m","usage":{"input_tokens":3,"output_tokens":4}}"#],
+        true,
+    );
+    stream.complete();
+    assert_eq!(number(&stream, "total_tokens"), None);
+    assert_eq!(
+        envoy.metric("gen_ai_requests_total", &["fetch_response", "m", "ok"]),
+        Some(1)
+    );
+    assert_eq!(
+        envoy.metric("gen_ai_tokens_total", &["fetch_response", "m", "input"]),
+        None
+    );
+}
+
+#[test]
+fn a_stream_without_a_last_hook_leaves_the_gauge_with_the_next_one() {
+    let envoy = envoy();
+    let config = envoy.http(NAME, b"").unwrap();
+    drop(asked(&config, &[]));
+    assert_eq!(envoy.metric("gen_ai_streams_active", &[]), Some(1));
+    let stream = asked(&config, &[]);
+    assert_eq!(envoy.metric("gen_ai_streams_active", &[]), Some(1));
+    stream.complete();
+    assert_eq!(envoy.metric("gen_ai_streams_active", &[]), Some(0));
+}
+
+#[test]
+fn an_upgrade_loses_its_offer_to_compress_and_a_refused_one_is_plain_http() {
+    let envoy = envoy();
+    let config = envoy.http(NAME, b"").unwrap();
+    let stream = config.stream().unwrap();
+    let upgrade = [
+        (":method", "GET"),
+        (":path", "/v1/responses"),
+        ("upgrade", "WebSocket"),
+        ("sec-websocket-extensions", "permessage-deflate"),
+    ];
+    stream.request_headers(&upgrade, false);
+    assert_eq!(
+        stream.header(HeaderType::Request, "sec-websocket-extensions"),
+        Vec::<String>::new()
+    );
+    stream.response_headers(&[(":status", "403")], true);
+    stream.complete();
+    assert_eq!(
+        envoy.metric("gen_ai_requests_total", &["chat", "unknown", "client_error"]),
+        Some(1)
+    );
+    assert_eq!(envoy.metric("gen_ai_streams_active", &[]), Some(0));
+    // the same path without an upgrade is nobody's question
+    let stream = config.stream().unwrap();
+    stream.request_headers(&[(":method", "GET"), (":path", "/v1/responses")], true);
+    stream.complete();
+    assert_eq!(stream.with(|stream| stream.metadata.len()), 0);
+}
+
+#[test]
+fn mistakes_are_told_and_validation_starts_nothing() {
+    let envoy = envoy();
+    assert!(envoy.http(NAME, br#"{"modles":[]}"#).is_none());
+    assert!(envoy.logged(4, "modles: unknown key, did you mean models?"));
+    envoy.set_validation_mode(true);
+    let config = envoy.http(NAME, br#"{"models":["m"]}"#).unwrap();
+    assert!(relayed::ticket().is_none(), "nobody watches");
+    drop(asked(&config, &[]));
+    assert_eq!(envoy.metric("gen_ai_streams_active", &[]), None);
+}
