@@ -163,6 +163,7 @@ pub(super) fn member(place: Place, key: &str, looks: Looks) -> Option<Place> {
     let found = match place {
         Root | Listed => root(key),
         Response | Message => response(key),
+        Delta if key == "stop_reason" => Some(StopReason),
         Delta | ChoiceDelta | Part => delta(key),
         Choice => choice(key),
         Content => (key == "parts").then_some(Parts),
@@ -253,7 +254,6 @@ fn choice(key: &str) -> Option<Place> {
 fn delta(key: &str) -> Option<Place> {
     Some(match key {
         // Anthropic's
-        "stop_reason" => StopReason,
         "text" | "partial_json" | "thinking" => Output,
         // OpenAI's and its servers'
         "content" | "reasoning" | "reasoning_content" | "refusal" | "tool_calls" | "function_call" | "audio" => Output,

@@ -124,7 +124,8 @@ impl<P: Copy> Scanner<P> {
 
     /// The document ends here; the next one may begin.
     pub fn end<T: Table<Place = P>>(&mut self, table: &mut T) -> Ended {
-        if matches!(self.state, State::InAtom | State::SkippedAtom) {
+        // Within a container a number may go on.
+        if matches!(self.state, State::InAtom | State::SkippedAtom) && self.stack.is_empty() {
             self.end_atom(table);
         }
         let ended = match self.state {
@@ -312,6 +313,7 @@ impl<P: Copy> Scanner<P> {
         match Scalar::atom(self.atom.as_str()) {
             Some(Scalar::Number(_) | Scalar::Bool(_)) if !T::is_leaf(place) => {}
             Some(scalar) => table.scalar(place, scalar),
+            None if self.stack.is_empty() => self.state = State::Broken,
             None => {}
         }
     }
