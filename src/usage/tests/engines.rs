@@ -180,7 +180,7 @@ fn both_engines_agree_on_any_json_in_any_split() {
             assert_eq!(request_tapped(&pieces), request, "seed {seed}: {text}");
         }
     }
-    assert!(read > 500, "only {read} of the documents said anything");
+    assert!(read > 300, "only {read} of the documents said anything");
 }
 
 #[test]
