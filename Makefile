@@ -32,6 +32,11 @@ run: module demo envoy ## Build everything, get Envoy and relay one request; wit
 	  exec $(RELEASE)/demo; \
 	fi
 
+.PHONY: otel-demo
+otel-demo: build envoy python ## The demo with a local OpenTelemetry collector and, on Debian, a store that answers PromQL.
+	@$(MAKE) --no-print-directory backends || echo "make: going on without VictoriaMetrics" >&2
+	@exec $(RELEASE)/otel-demo
+
 .PHONY: test
 test: lint unit e2e e2e-others ## Run every test: format, clippy, unit, seam, and end to end on real Envoy.
 

@@ -6,6 +6,7 @@
 //! protocol, and the golden frames in `fixtures/frames/`.
 #![forbid(unsafe_code)]
 
+pub mod demo;
 pub mod duration;
 pub mod failed;
 mod handshake;

@@ -78,6 +78,16 @@ impl Rotel {
         }
     }
 
+    /// The spans that it printed so far, each as one line.
+    #[must_use]
+    pub fn spans(&self) -> Vec<String> {
+        let entries = entries(&self.process.output());
+        entries
+            .into_iter()
+            .filter(|entry| entry.starts_with("Span #"))
+            .collect()
+    }
+
     /// The process, whose output is what it took.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
