@@ -18,7 +18,7 @@ use crate::client::Client;
 use crate::config::{self, Config};
 use crate::status::server::{Control, StatusServer};
 use crate::status::snapshot::{ProcessSnapshot, RelaySnapshot};
-use crate::telemetry::{Source, Telemetry};
+use crate::telemetry::{Environment, Source, Telemetry};
 
 /// The process's clients. One is enough: see [`registry`].
 #[derive(Debug, Default)]
@@ -151,7 +151,9 @@ impl Registry {
                 registry: Arc::downgrade(self),
                 last: Mutex::default(),
             });
-            (Telemetry::start(runtime, settings, Arc::clone(&figures) as _), figures)
+            let environment = Environment::from_process();
+            let telemetry = Telemetry::start(runtime, settings, &environment, Arc::clone(&figures) as _);
+            (telemetry, figures)
         };
         state.telemetry.get_or_insert_with(start).0.with(settings)
     }

@@ -14,7 +14,7 @@ mod proxy;
 mod report;
 mod socket;
 mod stream;
-mod tls;
+pub(crate) mod tls;
 mod tls_fault;
 mod tunnel;
 

@@ -150,21 +150,21 @@ pub(super) fn secret(value: &str) -> Secret {
 }
 
 /// A certificate authority.
-pub(super) struct Ca {
+pub(crate) struct Ca {
     issuer: Issuer<'static, KeyPair>,
-    pub(super) pem: String,
+    pub(crate) pem: String,
     der: CertificateDer<'static>,
 }
 
 /// A certificate and its key.
-pub(super) struct Identity {
+pub(crate) struct Identity {
     chain: Vec<CertificateDer<'static>>,
-    pub(super) cert_pem: String,
-    pub(super) key: KeyPair,
+    pub(crate) cert_pem: String,
+    pub(crate) key: KeyPair,
 }
 
 impl Ca {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         Self::named(&format!("test authority {}", COUNT.fetch_add(1, Ordering::Relaxed)))
     }
@@ -184,7 +184,7 @@ impl Ca {
     }
 
     /// A certificate for these names or addresses, changed by `change` before it is signed.
-    pub(super) fn issue(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Identity {
+    pub(crate) fn issue(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Identity {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names).unwrap();
         change(&mut params);
@@ -198,14 +198,14 @@ impl Ca {
     }
 
     /// A good server certificate for 127.0.0.1 and `localhost`.
-    pub(super) fn good(&self) -> Identity {
+    pub(crate) fn good(&self) -> Identity {
         self.issue(&["127.0.0.1", "localhost"], |_| {})
     }
 }
 
 impl Identity {
     /// A server that shows this certificate and, with `clients`, wants one of theirs.
-    pub(super) fn server(&self, clients: Option<&Ca>) -> Arc<ServerConfig> {
+    pub(crate) fn server(&self, clients: Option<&Ca>) -> Arc<ServerConfig> {
         let provider = Arc::new(ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()

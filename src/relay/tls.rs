@@ -91,7 +91,7 @@ impl TlsClient {
 ///
 /// A TLS 1.3 server judges the client's certificate when the client's handshake is already done, so this is asked about
 /// errors of the first read after it, too.
-pub(super) fn fault(error: &io::Error) -> Option<TlsFault> {
+pub(crate) fn fault(error: &io::Error) -> Option<TlsFault> {
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
     Some(match error {
         rustls::Error::InvalidCertificate(error) => certificate_fault(error),
@@ -181,14 +181,14 @@ fn plain_name(presented: &str) -> String {
     inner.trim_matches('"').to_owned()
 }
 
-fn builder(roots: RootCertStore) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, DialError> {
+pub(crate) fn builder(roots: RootCertStore) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, DialError> {
     let versions = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|e| local(format!("TLS cannot be set up: {e}")))?;
     Ok(versions.with_root_certificates(roots))
 }
 
-fn platform_roots() -> Result<RootCertStore, DialError> {
+pub(crate) fn platform_roots() -> Result<RootCertStore, DialError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(found.certs);
@@ -239,7 +239,7 @@ fn with_client_certificate(
     })
 }
 
-fn certificates(path: &Path, what: &str) -> Result<Vec<CertificateDer<'static>>, DialError> {
+pub(crate) fn certificates(path: &Path, what: &str) -> Result<Vec<CertificateDer<'static>>, DialError> {
     let failed = |e: pem::Error| local(format!("{what}: {}", pem_reason(&e, "certificate")));
     let found: Vec<_> = CertificateDer::pem_file_iter(path)
         .map_err(failed)?
@@ -253,7 +253,7 @@ fn certificates(path: &Path, what: &str) -> Result<Vec<CertificateDer<'static>>,
 }
 
 /// The reason in our own words: the parser's would quote the file.
-fn pem_reason(error: &pem::Error, wanted: &str) -> String {
+pub(crate) fn pem_reason(error: &pem::Error, wanted: &str) -> String {
     match error {
         pem::Error::Io(error) => error.kind().to_string(),
         pem::Error::NoItemsFound => format!("it has no PEM {wanted}"),

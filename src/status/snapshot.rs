@@ -39,6 +39,9 @@ pub struct ExportSnapshot {
     pub batches: u64,
     /// Batches that did not.
     pub failures: u64,
+    /// Spans or events dropped since their queue was full.
+    #[serde(default)]
+    pub dropped: u64,
     /// The last failure.
     pub last_error: Option<LastError>,
 }

@@ -5,47 +5,82 @@
 //! [`names`] alone. What the environment does not ask for costs nothing. Deliberately absent: content of requests and
 //! answers, and waiting: no call here blocks, and no export failure reaches a request.
 
+mod attributes;
+mod connect;
+mod destination;
+mod endpoint;
+mod environment;
+mod events;
+mod exporters;
+mod http_client;
+mod instruments;
+mod labels;
 pub mod names;
+mod outlet;
+mod providers;
+mod relays;
+mod resource;
+mod settings;
+mod spans;
+mod start;
+mod variables;
+
+#[cfg(test)]
+mod names_tests;
+#[cfg(test)]
+mod tests;
+
+pub use environment::Environment;
+pub use spans::Span;
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use crate::config;
 use crate::status::snapshot::{ProcessSnapshot, TelemetrySnapshot};
 use crate::usage::{Answer, Missing, Operation, Request};
+use attributes::{LabelsOf, Vocabulary};
+use events::{Event, Events};
+use instruments::Instruments;
+use outlet::Outlet;
+use settings::Semconv;
+use spans::Spans;
 
-/// The process's telemetry. Cheap to clone.
-#[derive(Debug, Clone, Default)]
+/// The process's telemetry. Cheap to clone. The default one exports nothing, and keeps labels bounded all the same.
+#[derive(Debug, Clone)]
 pub struct Telemetry {
-    inner: Option<Arc<Inner>>,
-    /// Of the configuration that this handle speaks for.
-    settings: Arc<config::Telemetry>,
+    inner: Arc<Inner>,
+    view: Arc<View>,
 }
 
-impl Telemetry {
-    /// The same telemetry on behalf of a configuration with these settings.
-    #[must_use]
-    pub fn with(&self, settings: &config::Telemetry) -> Self {
-        Self {
-            inner: self.inner.clone(),
-            settings: Arc::new(settings.clone()),
-        }
-    }
-}
-
-/// The same telemetry for equal settings.
-impl PartialEq for Telemetry {
-    fn eq(&self, other: &Self) -> bool {
-        let place = |this: &Self| this.inner.as_ref().map(Arc::as_ptr);
-        place(self) == place(other) && self.settings == other.settings
-    }
+/// What one configuration lets telemetry say.
+#[derive(Debug)]
+struct View {
+    settings: config::Telemetry,
+    vocabulary: Vocabulary,
 }
 
 #[derive(Debug)]
-struct Inner {}
+struct Inner {
+    semconv: Semconv,
+    /// Equal configurations share one, and with it the models that were seen.
+    views: Mutex<Vec<Weak<View>>>,
+    metrics: Option<(SdkMeterProvider, Instruments)>,
+    spans: Option<Spans>,
+    events: Option<Events>,
+    outlets: Vec<Arc<Outlet>>,
+    runtime: Option<Handle>,
+    /// Told `true` when no export may be waited for any more.
+    stop: watch::Sender<bool>,
+    ended: AtomicBool,
+}
 
 /// Where the figures about relays come from, read at each collection.
 pub trait Source: Send + Sync + std::fmt::Debug {
@@ -100,51 +135,198 @@ pub enum Stage {
     Ack,
 }
 
-/// A span that has begun; dropped without [`Telemetry::finish`], it is never seen.
-#[derive(Debug, Default)]
-pub struct Span {}
-
 impl Telemetry {
+    /// The same telemetry on behalf of a configuration with these settings.
+    #[must_use]
+    pub fn with(&self, settings: &config::Telemetry) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            view: self.inner.view(settings),
+        }
+    }
+
     /// Begins a request's span as a child of the `traceparent` in `headers`, and puts its own there for who comes next.
     /// Without traces, `headers` stay as they are.
     #[must_use]
-    pub fn begin(&self, _headers: &mut HeaderMap, _received: SystemTime) -> Span {
-        Span {}
+    pub fn begin(&self, headers: &mut HeaderMap, received: SystemTime) -> Span {
+        match &self.inner.spans {
+            Some(spans) if !self.ended() => spans.begin(headers, received),
+            _ => Span::default(),
+        }
     }
 
-    /// Records an exchange once: metrics, span and log event.
-    pub fn finish(&self, _span: Span, _exchange: &Exchange<'_>) {}
+    /// Records an exchange once: metrics, span and log event. Does nothing after [`Telemetry::shutdown`].
+    pub fn finish(&self, span: Span, exchange: &Exchange<'_>) {
+        if !self.wants_requests() || self.ended() {
+            return;
+        }
+        let vocabulary = &self.view.vocabulary;
+        let labels = vocabulary.labels(exchange);
+        if let Some((_, instruments)) = &self.inner.metrics {
+            instruments.record(vocabulary, exchange, &labels);
+        }
+        let told = self.inner.events.is_some() || self.view.settings.request_log;
+        if !told && !span.is_recording() {
+            return;
+        }
+        let attributes = vocabulary.of_span(exchange, &labels);
+        if told {
+            self.tell(&Event {
+                attributes: &attributes,
+                duration: exchange.duration,
+                failed: exchange.error.is_some(),
+                span: span.context(),
+            });
+        }
+        let name = span_name(exchange.operation, &labels);
+        let error = labels.error.as_ref().map(labels::Label::as_str);
+        span.end(name, attributes, error, exchange.duration);
+    }
 
     /// Records how long a stage of a relayed request took.
-    pub fn stage(&self, _relay: &str, _stage: Stage, _took: Duration) {}
+    pub fn stage(&self, relay: &str, stage: Stage, took: Duration) {
+        if let Some((_, instruments)) = &self.inner.metrics
+            && !self.ended()
+        {
+            instruments.stage(relay, stage, took);
+        }
+    }
 
     /// Whether [`Telemetry::finish`] uses what the request says, so that it is worth reading.
     #[must_use]
     pub fn wants_requests(&self) -> bool {
-        self.inner.is_some()
+        let Inner {
+            metrics, spans, events, ..
+        } = &*self.inner;
+        metrics.is_some() || spans.is_some() || events.is_some() || self.view.settings.request_log
     }
 
     /// `model` if it is among the configured or the first seen ones, else `other`: what may become a label.
     #[must_use]
     pub fn model_label<'a>(&self, model: &'a str) -> Cow<'a, str> {
-        Cow::Borrowed(model)
-    }
-
-    /// Starts what the environment asks for.
-    #[must_use]
-    pub fn start(_runtime: &tokio::runtime::Handle, settings: &config::Telemetry, _source: Arc<dyn Source>) -> Self {
-        Self {
-            inner: None,
-            settings: Arc::new(settings.clone()),
+        match self.view.vocabulary.models.label(model) {
+            labels::Label::Word(_) => Cow::Borrowed(model),
+            labels::Label::Other(other) => Cow::Borrowed(other),
         }
     }
 
-    /// Flushes and ends, in no more than `within`.
-    pub async fn shutdown(&self, _within: Duration) {}
+    /// Flushes and ends, in no more than `within`; what a collector has not taken by then is lost. A second call does
+    /// nothing.
+    pub async fn shutdown(&self, within: Duration) {
+        if self.inner.ended.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let Some(runtime) = &self.inner.runtime else { return };
+        let flushed = futures_util::future::join_all([
+            runtime.spawn_blocking(self.part(move |inner| {
+                drop(
+                    inner
+                        .metrics
+                        .as_ref()
+                        .map(|(metrics, _)| metrics.shutdown_with_timeout(within)),
+                );
+            })),
+            runtime.spawn_blocking(self.part(move |inner| {
+                drop(
+                    inner
+                        .spans
+                        .as_ref()
+                        .map(|spans| spans.provider.shutdown_with_timeout(within)),
+                );
+            })),
+            runtime.spawn_blocking(self.part(move |inner| {
+                drop(
+                    inner
+                        .events
+                        .as_ref()
+                        .map(|events| events.provider.shutdown_with_timeout(within)),
+                );
+            })),
+        ]);
+        if tokio::time::timeout(within, flushed).await.is_err() {
+            tracing::warn!(?within, "telemetry could not be flushed in time, what was left is lost");
+        }
+        // ends exports that still wait, and with them their threads
+        self.inner.stop.send_replace(true);
+    }
 
     /// What the status shows.
     #[must_use]
     pub fn snapshot(&self) -> TelemetrySnapshot {
-        TelemetrySnapshot::default()
+        let outlets = self.inner.outlets.iter();
+        TelemetrySnapshot {
+            exports: outlets
+                .map(|outlet| (outlet.signal.name().to_owned(), outlet.snapshot()))
+                .collect(),
+        }
+    }
+
+    fn of(inner: Inner, settings: &config::Telemetry) -> Self {
+        let view = inner.view(settings);
+        let inner = Arc::new(inner);
+        Self { inner, view }
+    }
+
+    fn tell(&self, event: &Event<'_>) {
+        if let Some(events) = &self.inner.events {
+            events.emit(event);
+        }
+        if self.view.settings.request_log {
+            events::log(event);
+        }
+    }
+
+    fn part(&self, end: impl FnOnce(&Inner) + Send + 'static) -> impl FnOnce() + Send + 'static {
+        let inner = Arc::clone(&self.inner);
+        move || end(&inner)
+    }
+
+    fn ended(&self) -> bool {
+        self.inner.ended.load(Ordering::Acquire)
+    }
+}
+
+impl Inner {
+    fn view(&self, settings: &config::Telemetry) -> Arc<View> {
+        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        views.retain(|view| view.strong_count() > 0);
+        let shared = views.iter().filter_map(Weak::upgrade);
+        if let Some(view) = shared.into_iter().find(|view| view.settings == *settings) {
+            return view;
+        }
+        let view = Arc::new(View {
+            settings: settings.clone(),
+            vocabulary: Vocabulary::new(settings, self.semconv),
+        });
+        views.push(Arc::downgrade(&view));
+        view
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self::of(Inner::silent(Semconv::Released), &config::Telemetry::default())
+    }
+}
+
+/// The same telemetry for equal settings.
+impl PartialEq for Telemetry {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner) && self.view.settings == other.view.settings
+    }
+}
+
+impl Drop for Inner {
+    /// The SDK flushes for seconds when a provider is dropped, which whoever drops this has not asked for.
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+/// A model only by its label: names of spans are grouped by.
+fn span_name(operation: Operation, labels: &LabelsOf) -> String {
+    match &labels.request_model {
+        Some(model) => format!("{} {}", operation.name(), model.as_str()),
+        None => operation.name().to_owned(),
     }
 }

@@ -244,7 +244,7 @@ impl Table for Reading {
         is_leaf(place)
     }
 
-    fn member(&self, place: Place, key: &str) -> Option<Place> {
+    fn member(&self, place: Place, key: &[u8]) -> Option<Place> {
         member(place, key, self.looks)
     }
 

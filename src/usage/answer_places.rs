@@ -159,32 +159,33 @@ pub(super) fn element(place: Place) -> Option<Place> {
 }
 
 /// See `Table::member`.
-pub(super) fn member(place: Place, key: &str, looks: Looks) -> Option<Place> {
+pub(super) fn member(place: Place, key: &[u8], looks: Looks) -> Option<Place> {
     let found = match place {
         Root | Listed => root(key),
         Response | Message => response(key),
+        Delta if key == b"stop_reason" => Some(StopReason),
         Delta | ChoiceDelta | Part => delta(key),
         Choice => choice(key),
-        Content => (key == "parts").then_some(Parts),
+        Content => (key == b"parts").then_some(Parts),
         Usage => usage(key),
         InputDetails | OutputDetails | CacheCreation | Svg | Timings => details(place, key),
         Gemini => gemini(key),
         InputModality | OutputModality => match key {
-            "modality" => Some(Modality),
-            "tokenCount" => Some(ModalityCount),
+            b"modality" => Some(Modality),
+            b"tokenCount" => Some(ModalityCount),
             _ => None,
         },
-        Groq => (key == "usage").then_some(Usage),
+        Groq => (key == b"usage").then_some(Usage),
         Error => match key {
-            "type" => Some(ErrorType),
-            "code" => Some(ErrorCode),
-            "status" => Some(ErrorStatus),
-            "event_id" => Some(ErrorCause),
+            b"type" => Some(ErrorType),
+            b"code" => Some(ErrorCode),
+            b"status" => Some(ErrorStatus),
+            b"event_id" => Some(ErrorCause),
             _ => None,
         },
         StatusDetails => match key {
-            "reason" => Some(Reason),
-            "error" => Some(Error),
+            b"reason" => Some(Reason),
+            b"error" => Some(Error),
             _ => None,
         },
         Session | SessionAudio | SessionInput | Transcription => session(place, key),
@@ -193,142 +194,143 @@ pub(super) fn member(place: Place, key: &str, looks: Looks) -> Option<Place> {
     found.filter(|found| is_looked_at(*found, looks))
 }
 
-fn root(key: &str) -> Option<Place> {
+fn root(key: &[u8]) -> Option<Place> {
     Some(match key {
-        "choices" | "candidates" => Choices,
-        "usageMetadata" => Gemini,
-        "svg_usage" => Svg,
-        "timings" => Timings,
-        "x_groq" => Groq,
-        "response" => Response,
-        "message" => Message,
-        "delta" => Delta,
-        "modelVersion" => Model,
-        "responseId" => Id,
-        "prompt_eval_count" => Count(Slot::OllamaPrompt),
-        "eval_count" => Count(Slot::OllamaOutput),
-        "tokens_evaluated" => Count(Slot::LlamaPrompt),
-        "tokens_predicted" => Count(Slot::LlamaOutput),
-        "done_reason" | "stop_type" => StopReason,
-        "type" => Type,
-        "code" => ErrorCode,
-        "response_id" => ResponseId,
-        "stream_id" => StreamId,
-        "item_id" => ItemId,
-        "content_index" => ContentIndex,
-        "session" => Session,
-        "audio" | "b64_json" => Output,
+        b"choices" | b"candidates" => Choices,
+        b"usageMetadata" => Gemini,
+        b"svg_usage" => Svg,
+        b"timings" => Timings,
+        b"x_groq" => Groq,
+        b"response" => Response,
+        b"message" => Message,
+        b"delta" => Delta,
+        b"modelVersion" => Model,
+        b"responseId" => Id,
+        b"prompt_eval_count" => Count(Slot::OllamaPrompt),
+        b"eval_count" => Count(Slot::OllamaOutput),
+        b"tokens_evaluated" => Count(Slot::LlamaPrompt),
+        b"tokens_predicted" => Count(Slot::LlamaOutput),
+        b"done_reason" | b"stop_type" => StopReason,
+        b"type" => Type,
+        b"code" => ErrorCode,
+        b"response_id" => ResponseId,
+        b"stream_id" => StreamId,
+        b"item_id" => ItemId,
+        b"content_index" => ContentIndex,
+        b"session" => Session,
+        b"audio" | b"b64_json" => Output,
         _ => return response(key),
     })
 }
 
 /// What stands both at the top and in an event's `response` or `message`.
-fn response(key: &str) -> Option<Place> {
+fn response(key: &[u8]) -> Option<Place> {
     Some(match key {
-        "id" => Id,
-        "model" => Model,
-        "usage" => Usage,
-        "service_tier" => Tier,
-        "system_fingerprint" => Fingerprint,
-        "status" => Status,
-        "incomplete_details" | "status_details" => StatusDetails,
-        "error" => Error,
-        "stop_reason" => StopReason,
-        "content" | "thinking" | "tool_calls" => Output,
+        b"id" => Id,
+        b"model" => Model,
+        b"usage" => Usage,
+        b"service_tier" => Tier,
+        b"system_fingerprint" => Fingerprint,
+        b"status" => Status,
+        b"incomplete_details" | b"status_details" => StatusDetails,
+        b"error" => Error,
+        b"stop_reason" => StopReason,
+        b"content" | b"thinking" | b"tool_calls" => Output,
         _ => return None,
     })
 }
 
-fn choice(key: &str) -> Option<Place> {
+fn choice(key: &[u8]) -> Option<Place> {
     Some(match key {
-        "finish_reason" | "finishReason" => FinishReason,
-        "index" => ChoiceIndex,
-        "delta" => ChoiceDelta,
-        "text" => Output,
-        "content" => Content,
+        b"finish_reason" | b"finishReason" => FinishReason,
+        b"index" => ChoiceIndex,
+        b"delta" => ChoiceDelta,
+        b"text" => Output,
+        b"content" => Content,
         _ => return None,
     })
 }
 
-fn delta(key: &str) -> Option<Place> {
+fn delta(key: &[u8]) -> Option<Place> {
     Some(match key {
         // Anthropic's
-        "stop_reason" => StopReason,
-        "text" | "partial_json" | "thinking" => Output,
+        b"text" | b"partial_json" | b"thinking" => Output,
         // OpenAI's and its servers'
-        "content" | "reasoning" | "reasoning_content" | "refusal" | "tool_calls" | "function_call" | "audio" => Output,
+        b"content" | b"reasoning" | b"reasoning_content" | b"refusal" | b"tool_calls" | b"function_call" | b"audio" => {
+            Output
+        }
         // Gemini's
-        "functionCall" | "inlineData" | "executableCode" | "codeExecutionResult" => Output,
+        b"functionCall" | b"inlineData" | b"executableCode" | b"codeExecutionResult" => Output,
         _ => return None,
     })
 }
 
-fn usage(key: &str) -> Option<Place> {
+fn usage(key: &[u8]) -> Option<Place> {
     Some(match key {
-        "prompt_tokens" => Count(Slot::Prompt),
-        "completion_tokens" => Count(Slot::Completion),
-        "input_tokens" => Count(Slot::Input),
-        "output_tokens" => Count(Slot::Output),
-        "prompt_tokens_details" | "input_tokens_details" | "input_token_details" => InputDetails,
-        "completion_tokens_details" | "output_tokens_details" | "output_token_details" => OutputDetails,
-        "cache_read_input_tokens" => Count(Slot::AnthropicRead),
-        "cache_creation_input_tokens" => Count(Slot::AnthropicWrite),
-        "cache_creation" => CacheCreation,
+        b"prompt_tokens" => Count(Slot::Prompt),
+        b"completion_tokens" => Count(Slot::Completion),
+        b"input_tokens" => Count(Slot::Input),
+        b"output_tokens" => Count(Slot::Output),
+        b"prompt_tokens_details" | b"input_tokens_details" | b"input_token_details" => InputDetails,
+        b"completion_tokens_details" | b"output_tokens_details" | b"output_token_details" => OutputDetails,
+        b"cache_read_input_tokens" => Count(Slot::AnthropicRead),
+        b"cache_creation_input_tokens" => Count(Slot::AnthropicWrite),
+        b"cache_creation" => CacheCreation,
         // DeepSeek's and Moonshot's
-        "prompt_cache_hit_tokens" | "cached_tokens" => Count(Slot::Cached),
+        b"prompt_cache_hit_tokens" | b"cached_tokens" => Count(Slot::Cached),
         // SGLang's
-        "reasoning_tokens" => Count(Slot::Reasoning),
-        "service_tier" => Tier,
-        "type" => UsageType,
-        "seconds" => Seconds,
+        b"reasoning_tokens" => Count(Slot::Reasoning),
+        b"service_tier" => Tier,
+        b"type" => UsageType,
+        b"seconds" => Seconds,
         _ => return None,
     })
 }
 
-fn details(place: Place, key: &str) -> Option<Place> {
+fn details(place: Place, key: &[u8]) -> Option<Place> {
     let slot = match (place, key) {
-        (InputDetails, "cached_tokens") => Slot::Cached,
-        (InputDetails, "cache_write_tokens") => Slot::CacheWrite,
-        (InputDetails, "text_tokens") => Slot::TextInput,
-        (InputDetails, "image_tokens") => Slot::ImageInput,
-        (InputDetails, "audio_tokens") => Slot::AudioInput,
-        (OutputDetails, "reasoning_tokens" | "thinking_tokens") => Slot::Reasoning,
-        (OutputDetails, "text_tokens") => Slot::TextOutput,
-        (OutputDetails, "image_tokens") => Slot::ImageOutput,
-        (OutputDetails, "audio_tokens") => Slot::AudioOutput,
-        (CacheCreation, "ephemeral_5m_input_tokens") => Slot::AnthropicWrite5m,
-        (CacheCreation, "ephemeral_1h_input_tokens") => Slot::AnthropicWrite1h,
-        (Svg, "input_tokens") => Slot::SvgInput,
-        (Svg, "output_tokens") => Slot::SvgOutput,
-        (Svg, "reasoning_tokens") => Slot::SvgReasoning,
-        (Timings, "prompt_n") => Slot::TimedPrompt,
-        (Timings, "cache_n") => Slot::TimedCached,
-        (Timings, "predicted_n") => Slot::TimedOutput,
+        (InputDetails, b"cached_tokens") => Slot::Cached,
+        (InputDetails, b"cache_write_tokens") => Slot::CacheWrite,
+        (InputDetails, b"text_tokens") => Slot::TextInput,
+        (InputDetails, b"image_tokens") => Slot::ImageInput,
+        (InputDetails, b"audio_tokens") => Slot::AudioInput,
+        (OutputDetails, b"reasoning_tokens" | b"thinking_tokens") => Slot::Reasoning,
+        (OutputDetails, b"text_tokens") => Slot::TextOutput,
+        (OutputDetails, b"image_tokens") => Slot::ImageOutput,
+        (OutputDetails, b"audio_tokens") => Slot::AudioOutput,
+        (CacheCreation, b"ephemeral_5m_input_tokens") => Slot::AnthropicWrite5m,
+        (CacheCreation, b"ephemeral_1h_input_tokens") => Slot::AnthropicWrite1h,
+        (Svg, b"input_tokens") => Slot::SvgInput,
+        (Svg, b"output_tokens") => Slot::SvgOutput,
+        (Svg, b"reasoning_tokens") => Slot::SvgReasoning,
+        (Timings, b"prompt_n") => Slot::TimedPrompt,
+        (Timings, b"cache_n") => Slot::TimedCached,
+        (Timings, b"predicted_n") => Slot::TimedOutput,
         _ => return None,
     };
     Some(Count(slot))
 }
 
-fn gemini(key: &str) -> Option<Place> {
+fn gemini(key: &[u8]) -> Option<Place> {
     Some(match key {
-        "promptTokenCount" => Count(Slot::GeminiPrompt),
-        "toolUsePromptTokenCount" => Count(Slot::GeminiTools),
-        "candidatesTokenCount" | "responseTokenCount" => Count(Slot::GeminiCandidates),
-        "thoughtsTokenCount" => Count(Slot::GeminiThoughts),
-        "cachedContentTokenCount" => Count(Slot::Cached),
-        "promptTokensDetails" => InputModalities,
-        "candidatesTokensDetails" | "responseTokensDetails" => OutputModalities,
+        b"promptTokenCount" => Count(Slot::GeminiPrompt),
+        b"toolUsePromptTokenCount" => Count(Slot::GeminiTools),
+        b"candidatesTokenCount" | b"responseTokenCount" => Count(Slot::GeminiCandidates),
+        b"thoughtsTokenCount" => Count(Slot::GeminiThoughts),
+        b"cachedContentTokenCount" => Count(Slot::Cached),
+        b"promptTokensDetails" => InputModalities,
+        b"candidatesTokensDetails" | b"responseTokensDetails" => OutputModalities,
         _ => return None,
     })
 }
 
-fn session(place: Place, key: &str) -> Option<Place> {
+fn session(place: Place, key: &[u8]) -> Option<Place> {
     match (place, key) {
-        (Session, "model") => Some(SessionModel),
-        (Session, "audio") => Some(SessionAudio),
-        (Session, "input_audio_transcription") | (SessionInput, "transcription") => Some(Transcription),
-        (SessionAudio, "input") => Some(SessionInput),
-        (Transcription, "model") => Some(TranscriptionModel),
+        (Session, b"model") => Some(SessionModel),
+        (Session, b"audio") => Some(SessionAudio),
+        (Session, b"input_audio_transcription") | (SessionInput, b"transcription") => Some(Transcription),
+        (SessionAudio, b"input") => Some(SessionInput),
+        (Transcription, b"model") => Some(TranscriptionModel),
         _ => None,
     }
 }

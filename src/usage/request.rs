@@ -104,19 +104,19 @@ impl Table for Asking {
         }
     }
 
-    fn member(&self, place: Place, key: &str) -> Option<Place> {
+    fn member(&self, place: Place, key: &[u8]) -> Option<Place> {
         match (place, key) {
             (Place::Root | Place::Response, _) => asked(place, key),
-            (Place::StreamOptions, "include_usage") => Some(Place::IncludeUsage),
-            (Place::Reasoning, "effort") | (Place::ThinkingConfig, "thinkingLevel") => Some(Place::ReasoningEffort),
+            (Place::StreamOptions, b"include_usage") => Some(Place::IncludeUsage),
+            (Place::Reasoning, b"effort") | (Place::ThinkingConfig, b"thinkingLevel") => Some(Place::ReasoningEffort),
             (Place::Options, _) => option(key),
-            (Place::Session, "model") => Some(Place::SessionModel),
-            (Place::Session, "audio") => Some(Place::SessionAudio),
-            (Place::SessionAudio, "input") => Some(Place::SessionInput),
-            (Place::Session, "input_audio_transcription") | (Place::SessionInput, "transcription") => {
+            (Place::Session, b"model") => Some(Place::SessionModel),
+            (Place::Session, b"audio") => Some(Place::SessionAudio),
+            (Place::SessionAudio, b"input") => Some(Place::SessionInput),
+            (Place::Session, b"input_audio_transcription") | (Place::SessionInput, b"transcription") => {
                 Some(Place::Transcription)
             }
-            (Place::Transcription, "model") => Some(Place::TranscriptionModel),
+            (Place::Transcription, b"model") => Some(Place::TranscriptionModel),
             _ => None,
         }
     }
@@ -185,41 +185,41 @@ fn keep<T>(to: &mut Option<T>, value: Option<T>) {
     }
 }
 
-fn asked(place: Place, key: &str) -> Option<Place> {
+fn asked(place: Place, key: &[u8]) -> Option<Place> {
     Some(match key {
-        "model" => Place::Model,
-        "stream" => Place::Stream,
-        "stream_options" => Place::StreamOptions,
-        "n" => Place::ChoiceCount,
-        "reasoning" => Place::Reasoning,
-        "reasoning_effort" => Place::ReasoningEffort,
-        "service_tier" => Place::ServiceTier,
-        "previous_response_id" => Place::PreviousResponseId,
-        "options" | "generationConfig" => Place::Options,
-        "response" if place == Place::Root => Place::Response,
-        "session" => Place::Session,
-        "type" => Place::Type,
-        "event_id" => Place::EventId,
-        "stream_id" => Place::StreamId,
+        b"model" => Place::Model,
+        b"stream" => Place::Stream,
+        b"stream_options" => Place::StreamOptions,
+        b"n" => Place::ChoiceCount,
+        b"reasoning" => Place::Reasoning,
+        b"reasoning_effort" => Place::ReasoningEffort,
+        b"service_tier" => Place::ServiceTier,
+        b"previous_response_id" => Place::PreviousResponseId,
+        b"options" | b"generationConfig" => Place::Options,
+        b"response" if place == Place::Root => Place::Response,
+        b"session" => Place::Session,
+        b"type" => Place::Type,
+        b"event_id" => Place::EventId,
+        b"stream_id" => Place::StreamId,
         _ => return option(key),
     })
 }
 
-fn option(key: &str) -> Option<Place> {
+fn option(key: &[u8]) -> Option<Place> {
     Some(match key {
-        "max_tokens"
-        | "max_completion_tokens"
-        | "max_output_tokens"
-        | "n_predict"
-        | "num_predict"
-        | "maxOutputTokens" => Place::MaxTokens,
-        "seed" => Place::Seed,
-        "temperature" => Place::Temperature,
-        "top_p" | "topP" => Place::TopP,
-        "frequency_penalty" | "frequencyPenalty" => Place::FrequencyPenalty,
-        "presence_penalty" | "presencePenalty" => Place::PresencePenalty,
-        "candidateCount" => Place::ChoiceCount,
-        "thinkingConfig" => Place::ThinkingConfig,
+        b"max_tokens"
+        | b"max_completion_tokens"
+        | b"max_output_tokens"
+        | b"n_predict"
+        | b"num_predict"
+        | b"maxOutputTokens" => Place::MaxTokens,
+        b"seed" => Place::Seed,
+        b"temperature" => Place::Temperature,
+        b"top_p" | b"topP" => Place::TopP,
+        b"frequency_penalty" | b"frequencyPenalty" => Place::FrequencyPenalty,
+        b"presence_penalty" | b"presencePenalty" => Place::PresencePenalty,
+        b"candidateCount" => Place::ChoiceCount,
+        b"thinkingConfig" => Place::ThinkingConfig,
         _ => return None,
     })
 }

@@ -100,12 +100,18 @@ impl Text {
             }
             let end = memchr::memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len());
             let (plain, rest) = bytes.split_at(end);
-            self.plain(plain);
+            self.add(plain);
             match rest.split_first() {
                 Some((b'\\', rest)) => (self.escape, bytes) = (Escape::Backslash, rest),
                 Some(_) | None => return rest,
             }
         }
+    }
+
+    /// The whole, cut at [`MAX_TEXT`] bytes, whether it is UTF-8 or not.
+    pub fn finish_bytes(&mut self) -> &[u8] {
+        self.lone();
+        &self.bytes
     }
 
     /// The whole, cut at [`MAX_TEXT`] bytes. What is not UTF-8 is replaced.
@@ -121,7 +127,7 @@ impl Text {
         std::str::from_utf8(&self.bytes).unwrap_or_default()
     }
 
-    fn plain(&mut self, bytes: &[u8]) {
+    fn add(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
@@ -171,7 +177,7 @@ impl Text {
                     b't' => b'\t',
                     other => other,
                 };
-                self.plain(&[byte]);
+                self.add(&[byte]);
             }
         }
     }
@@ -190,6 +196,27 @@ impl Text {
             self.put_char(char::from_u32(unit.into()).unwrap_or(char::REPLACEMENT_CHARACTER));
         }
     }
+}
+
+/// What stands before the closing quote, cut as [`Text`] would cut it, and what follows it; `None` if there is no quote,
+/// or an escape before it, or it is not UTF-8.
+pub(super) fn plain(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let (text, rest) = quoted(bytes)?;
+    let kept = text.get(..MAX_TEXT).unwrap_or(text);
+    match std::str::from_utf8(kept) {
+        Ok(text) => Some((text, rest)),
+        Err(error) if error.error_len().is_none() && kept.len() < text.len() => {
+            let kept = kept.get(..error.valid_up_to())?;
+            Some((std::str::from_utf8(kept).ok()?, rest))
+        }
+        Err(_) => None,
+    }
+}
+
+/// What stands before the closing quote and what follows it; `None` if there is no quote, or an escape before it.
+pub(super) fn quoted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (text, rest) = bytes.split_at_checked(memchr::memchr2(b'"', b'\\', bytes)?)?;
+    Some((text, rest.strip_prefix(b"\"")?))
 }
 
 /// `text`, cut as [`Text`] would cut it.

@@ -5,7 +5,7 @@
 //! JSON it takes what stands before the mistake, and nothing until the next document. Deliberately absent: a full
 //! check of the grammar, which nobody asks of a bystander.
 
-use super::scalar::{MAX_ATOM, Scalar, Text};
+use super::scalar::{MAX_ATOM, Scalar, Text, plain, quoted};
 use super::table::{Container, Table};
 
 /// Reads one document after the other.
@@ -99,22 +99,18 @@ impl<P: Copy> Scanner<P> {
                 }
                 State::Before => {
                     self.place = Some(T::ROOT);
-                    self.value(byte, table);
-                    rest
+                    self.value(byte, rest, table)
                 }
                 State::FirstElement if byte == b']' => self.close(b']', rest, table),
-                State::Value | State::FirstElement => {
-                    self.value(byte, table);
+                State::Value | State::FirstElement => self.value(byte, rest, table),
+                State::FirstKey if byte == b'}' => self.close(b'}', rest, table),
+                State::Key | State::FirstKey if byte == b'"' => self.begin_key(rest, table),
+                State::Colon if byte == b':' => {
+                    self.state = State::Value;
                     rest
                 }
-                State::FirstKey if byte == b'}' => self.close(b'}', rest, table),
-                State::Key | State::FirstKey => {
-                    self.text.clear();
-                    self.expect(byte, b'"', State::InKey, rest)
-                }
-                State::Colon => self.expect(byte, b':', State::Value, rest),
                 State::Next => self.next(byte, rest, table),
-                State::Done => {
+                State::Key | State::FirstKey | State::Colon | State::Done => {
                     self.state = State::Broken;
                     rest
                 }
@@ -124,7 +120,8 @@ impl<P: Copy> Scanner<P> {
 
     /// The document ends here; the next one may begin.
     pub fn end<T: Table<Place = P>>(&mut self, table: &mut T) -> Ended {
-        if matches!(self.state, State::InAtom | State::SkippedAtom) {
+        // Within a container a number may go on.
+        if matches!(self.state, State::InAtom | State::SkippedAtom) && self.stack.is_empty() {
             self.end_atom(table);
         }
         let ended = match self.state {
@@ -151,37 +148,38 @@ impl<P: Copy> Scanner<P> {
         ended
     }
 
-    fn expect<'a>(&mut self, byte: u8, expected: u8, then: State, rest: &'a [u8]) -> &'a [u8] {
-        self.state = if byte == expected { then } else { State::Broken };
+    /// A value, as far as it can be read at once.
+    fn value<'a, T: Table<Place = P>>(&mut self, first: u8, rest: &'a [u8], table: &mut T) -> &'a [u8] {
+        match (first, self.place) {
+            (b'"', None) => {
+                self.state = State::SkippedText;
+                return self.skip_text(rest, State::Next);
+            }
+            (b'"', Some(place)) => {
+                if let Some((text, rest)) = plain(rest) {
+                    table.scalar(place, Scalar::Text(text));
+                    self.after();
+                    return rest;
+                }
+                self.text.clear();
+                self.state = State::InText;
+            }
+            (b'{', _) => self.begin(Container::Object, table),
+            (b'[', _) => self.begin(Container::Array, table),
+            (b'-' | b'0'..=b'9' | b'a'..=b'z', place) => {
+                self.atom.begin(first);
+                self.state = if place.is_some() {
+                    State::InAtom
+                } else {
+                    State::SkippedAtom
+                };
+            }
+            _ => self.state = State::Broken,
+        }
         rest
     }
 
-    /// The first byte of a value.
-    fn value<T: Table<Place = P>>(&mut self, byte: u8, table: &mut T) {
-        let container = match byte {
-            b'"' => {
-                self.text.clear();
-                self.state = match self.place {
-                    Some(_) => State::InText,
-                    None => State::SkippedText,
-                };
-                return;
-            }
-            b'{' => Container::Object,
-            b'[' => Container::Array,
-            b'-' | b'0'..=b'9' | b'a'..=b'z' => {
-                self.atom.begin(byte);
-                self.state = match self.place {
-                    Some(_) => State::InAtom,
-                    None => State::SkippedAtom,
-                };
-                return;
-            }
-            _ => {
-                self.state = State::Broken;
-                return;
-            }
-        };
+    fn begin<T: Table<Place = P>>(&mut self, container: Container, table: &mut T) {
         match self.place.filter(|place| !T::is_leaf(*place)) {
             Some(place) => {
                 table.begin(place, container);
@@ -240,12 +238,23 @@ impl<P: Copy> Scanner<P> {
         rest
     }
 
+    fn begin_key<'a, T: Table<Place = P>>(&mut self, bytes: &'a [u8], table: &mut T) -> &'a [u8] {
+        if let Some((key, rest)) = quoted(bytes) {
+            self.place = self.stack.last().and_then(|(place, _)| table.member(*place, key));
+            self.state = State::Colon;
+            return rest;
+        }
+        self.text.clear();
+        self.state = State::InKey;
+        bytes
+    }
+
     fn key<'a, T: Table<Place = P>>(&mut self, bytes: &'a [u8], table: &mut T) -> &'a [u8] {
         let rest = self.text.take(bytes);
         let Some((_, rest)) = rest.split_first() else {
             return rest;
         };
-        let key = self.text.finish();
+        let key = self.text.finish_bytes();
         self.place = self.stack.last().and_then(|(place, _)| table.member(*place, key));
         self.state = State::Colon;
         rest
@@ -312,6 +321,7 @@ impl<P: Copy> Scanner<P> {
         match Scalar::atom(self.atom.as_str()) {
             Some(Scalar::Number(_) | Scalar::Bool(_)) if !T::is_leaf(place) => {}
             Some(scalar) => table.scalar(place, scalar),
+            None if self.stack.is_empty() => self.state = State::Broken,
             None => {}
         }
     }

@@ -54,18 +54,12 @@ impl Sse {
                     *bytes = if byte == b' ' { rest } else { bytes };
                     None
                 }
-                Line::Data if is_end(byte) => {
-                    self.end_line(byte);
-                    *bytes = rest;
-                    // Lines of one event are joined by a line feed.
-                    Some(Piece::Data(b"\n"))
-                }
-                Line::Data => Some(Piece::Data(to_end(bytes))),
-                Line::Other if is_end(byte) => {
+                Line::Data | Line::Other if is_end(byte) => {
                     self.end_line(byte);
                     *bytes = rest;
                     None
                 }
+                Line::Data => Some(Piece::Data(to_end(bytes))),
                 Line::Other => {
                     to_end(bytes);
                     None
@@ -91,19 +85,18 @@ impl Sse {
         let (&byte, rest) = rest.split_first()?;
         *bytes = rest;
         let (field, len) = (self.name.get(..self.name_len), self.name_len);
-        match field {
-            Some(b"data") => {
-                self.has_data = true;
-                self.line = Line::Space;
-            }
-            _ => self.line = Line::Other,
-        }
+        let is_data = field == Some(b"data");
+        self.line = if is_data { Line::Space } else { Line::Other };
         let strange = !matches!(field, Some(b"data" | b"event" | b"id" | b"retry" | b""));
         if byte != b':' {
             self.end_line(byte);
             if len == 0 {
                 return std::mem::take(&mut self.has_data).then_some(Piece::End);
             }
+        }
+        if is_data && std::mem::replace(&mut self.has_data, true) {
+            // Lines of one event are joined by a line feed.
+            return Some(Piece::Data(b"\n"));
         }
         strange.then_some(Piece::Strange)
     }

@@ -17,8 +17,9 @@ pub(super) trait Table {
     /// Whether nothing but a [`Scalar`] is wanted there.
     fn is_leaf(place: Self::Place) -> bool;
 
-    /// The member `key` of an object at `place`, if it is wanted.
-    fn member(&self, place: Self::Place, key: &str) -> Option<Self::Place>;
+    /// The member `key` of an object at `place`, if it is wanted. A key is bytes, since those are compared by a tree
+    /// of choices, and text by one name after the other.
+    fn member(&self, place: Self::Place, key: &[u8]) -> Option<Self::Place>;
 
     /// The elements of an array at `place`, if they are wanted.
     fn element(&self, place: Self::Place) -> Option<Self::Place>;

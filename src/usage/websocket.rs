@@ -190,12 +190,19 @@ impl Mask {
     /// Gives `payload` as it was before it was masked, piece by piece.
     pub fn remove(self, payload: &[u8], mut take: impl FnMut(&[u8])) {
         let key = self.rotated();
+        let [a, b, c, d] = key;
+        let twice = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
         let mut clear = [0; CHUNK];
         for masked in payload.chunks(CHUNK) {
             let clear = clear.get_mut(..masked.len()).unwrap_or_default();
             clear.copy_from_slice(masked);
-            for four in clear.chunks_mut(4) {
-                four.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
+            // Eight at once, or it would be the slowest part of all.
+            let (eights, rest) = clear.as_chunks_mut();
+            for eight in eights {
+                *eight = (u64::from_ne_bytes(*eight) ^ twice).to_ne_bytes();
+            }
+            for (byte, key) in rest.iter_mut().zip(key.iter().cycle()) {
+                *byte ^= key;
             }
             take(clear);
         }

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use crate::json::Key;
 
 use super::NotJson;
-use super::scalar::{Scalar, Text, cut};
+use super::scalar::{Scalar, Text, cut, plain};
 use super::scanner::Scanner;
 use super::table::{Container, Table};
 
@@ -61,7 +61,7 @@ impl<'de, T: Table> Visitor<'de> for Node<'_, T> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         self.table.begin(self.place, Container::Object);
         while let Some(Key(key)) = map.next_key()? {
-            match self.table.member(self.place, &key) {
+            match self.table.member(self.place, key.as_bytes()) {
                 None => drop(map.next_value::<IgnoredAny>()?),
                 Some(place) if T::is_leaf(place) => leaf(place, map.next_value()?, self.table),
                 Some(place) => map.next_value_seed(Node {
@@ -128,11 +128,14 @@ impl<'de, T: Table> Visitor<'de> for Node<'_, T> {
 fn leaf<T: Table>(place: T::Place, raw: &RawValue, table: &mut T) {
     let raw = raw.get();
     match raw.strip_prefix('"') {
-        Some(quoted) => {
-            let mut text = Text::default();
-            text.take(quoted.as_bytes());
-            table.scalar(place, Scalar::Text(text.finish()));
-        }
+        Some(quoted) => match plain(quoted.as_bytes()) {
+            Some((text, _)) => table.scalar(place, Scalar::Text(text)),
+            None => {
+                let mut text = Text::default();
+                text.take(quoted.as_bytes());
+                table.scalar(place, Scalar::Text(text.finish()));
+            }
+        },
         None => {
             if let Some(atom) = Scalar::atom(raw) {
                 table.scalar(place, atom);

@@ -27,13 +27,30 @@ impl Gateway {
     /// # Errors
     /// The file does not have what is to be edited, or Envoy does not become ready.
     pub async fn start(file: &str, model: SocketAddr, edits: &[(&str, &str)]) -> Result<Self> {
+        Self::start_with(file, model, edits, &[]).await
+    }
+
+    /// [`Gateway::start`] with these variables in Envoy's environment.
+    ///
+    /// # Errors
+    /// As [`Gateway::start`].
+    pub async fn start_with(
+        file: &str,
+        model: SocketAddr,
+        edits: &[(&str, &str)],
+        variables: &[(String, String)],
+    ) -> Result<Self> {
         let (scratch, admin, address) = (Scratch::new()?, free_address()?, free_address()?);
         let ports = [(9901, admin), (10000, address), (8000, model)]
             .map(|(shipped, own)| (format!("port_value: {shipped}"), format!("port_value: {}", own.port())));
         let mut all: Vec<(&str, &str)> = ports.iter().map(|(from, to)| (from.as_str(), to.as_str())).collect();
         all.extend(edits);
         let config = scratch.write("envoy.yaml", render(&workspace().join("envoy").join(file), &all)?)?;
-        let mut envoy = Envoy::start_with(&config, admin, &[], &FLUSH_AT_ONCE)?;
+        let variables: Vec<_> = variables
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let mut envoy = Envoy::start_with(&config, admin, &variables, &FLUSH_AT_ONCE)?;
         envoy.ready(DEADLINE).await?;
         Ok(Self {
             envoy,

@@ -44,6 +44,11 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     command
         .env_remove("SPECTRAL_BRIDGE_API_KEY")
         .env_remove("SPECTRAL_BRIDGE_RELAY_URL");
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"OTEL_") {
+            command.env_remove(name);
+        }
+    }
     command
 }
 

@@ -10,6 +10,7 @@ use super::http::{self, Reply};
 use super::{Certificates, Envoy, Scratch, free_address, render, workspace};
 use crate::failed::{Failed, Result};
 use crate::model::Model;
+use crate::otlp::Protocol;
 use crate::relay::{Relay, RelayOptions, Version};
 
 /// A shipped configuration file.
@@ -107,6 +108,13 @@ impl Plan {
         }
         self.text = self.text.replace(from, to);
         Ok(self)
+    }
+
+    /// Lets Envoy's environment name `endpoint` as the collector, at which everything is soon after it happened.
+    #[must_use]
+    pub fn exporting(mut self, endpoint: &str, protocol: Protocol) -> Self {
+        self.variables.extend(exported_to(endpoint, protocol));
+        self
     }
 
     /// A plan for a second Envoy on this host: the same relay and key; its own socket and ports.
@@ -285,6 +293,24 @@ impl Shipped {
             Self::MeshFilter => "envoy/mesh-filter.yaml",
         })
     }
+}
+
+/// Variables that name `endpoint` as the collector, at which everything is soon after it happened.
+#[must_use]
+pub fn exported_to(endpoint: &str, protocol: Protocol) -> Vec<(String, String)> {
+    let protocol = match protocol {
+        Protocol::Grpc => "grpc",
+        Protocol::Http => "http/protobuf",
+    };
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "200"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "50"),
+        ("OTEL_BLRP_SCHEDULE_DELAY", "50"),
+    ];
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    variables.map(owned).into()
 }
 
 /// A chat completion request for the demo model's `behaviour`.

@@ -112,6 +112,7 @@ async fn exports_that_fail_and_answers_without_usage_are_shown() {
         protocol: "grpc".into(),
         batches: 7,
         failures: 2,
+        dropped: 0,
         last_error: Some(LastError {
             code: "unavailable".into(),
             message: "connection refused".into(),

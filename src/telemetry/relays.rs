@@ -1,0 +1,187 @@
+//! The metrics that are read when they are collected: the relays' figures from the status, and telemetry's own.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::Meter;
+use tokio::sync::watch;
+
+use super::Source;
+use super::names::{self, Kind, Metric};
+use super::outlet::Outlet;
+use crate::status::snapshot::{ProcessSnapshot, RelaySnapshot, RelayState, Traffic};
+
+/// Tells points of one relay to the sink: a value, and the attribute that it has besides the relay's name.
+type Observe = fn(&RelaySnapshot, &mut Sink<'_>);
+type Count = fn(&Outlet) -> u64;
+type Sink<'a> = dyn FnMut(u64, &[KeyValue]) + 'a;
+
+/// Registers all of them.
+pub(super) fn observe(meter: &Meter, source: &Arc<dyn Source>, outlets: &[Arc<Outlet>], stop: watch::Receiver<bool>) {
+    let shared = Arc::new(Shared {
+        stop,
+        source: Arc::clone(source),
+        last: Mutex::default(),
+    });
+    for (reader, (metric, observe)) in RELAYS.iter().enumerate() {
+        let shared = Arc::clone(&shared);
+        register(meter, metric, move |sink| {
+            for relay in &shared.snapshot(reader).relays {
+                let name = KeyValue::new(names::RELAY_NAME, relay.name.clone());
+                observe(relay, &mut |value, more| {
+                    let attributes: Vec<_> = more.iter().chain([&name]).cloned().collect();
+                    sink(value, &attributes);
+                });
+            }
+        });
+    }
+    for (metric, count) in &EXPORTS {
+        let (outlets, count) = (outlets.to_vec(), *count);
+        register(meter, metric, move |sink| {
+            for outlet in &outlets {
+                sink(count(outlet), &[KeyValue::new(names::SIGNAL, outlet.signal.name())]);
+            }
+        });
+    }
+}
+
+/// One snapshot for all instruments of a collection.
+#[derive(Debug)]
+struct Shared {
+    stop: watch::Receiver<bool>,
+    source: Arc<dyn Source>,
+    last: Mutex<(Arc<ProcessSnapshot>, Vec<usize>)>,
+}
+
+impl Shared {
+    /// The snapshot of this collection: a reader that comes back begins the next one.
+    fn snapshot(&self, reader: usize) -> Arc<ProcessSnapshot> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let (snapshot, readers) = &mut *last;
+        // whoever ends telemetry may hold what the source needs
+        if *self.stop.borrow() {
+            return Arc::default();
+        }
+        if readers.is_empty() || readers.contains(&reader) {
+            *snapshot = Arc::new(self.source.snapshot());
+            readers.clear();
+        }
+        readers.push(reader);
+        Arc::clone(snapshot)
+    }
+}
+
+fn register(meter: &Meter, metric: &Metric, points: impl Fn(&mut Sink<'_>) + Send + Sync + 'static) {
+    match metric.kind {
+        Kind::Counter => drop(
+            meter
+                .u64_observable_counter(metric.name)
+                .with_unit(metric.unit)
+                .with_description(metric.description)
+                .with_callback(move |observer| {
+                    points(&mut |value, attributes| observer.observe(value, attributes));
+                })
+                .build(),
+        ),
+        Kind::UpDownCounter => drop(
+            meter
+                .i64_observable_up_down_counter(metric.name)
+                .with_unit(metric.unit)
+                .with_description(metric.description)
+                .with_callback(move |observer| {
+                    points(&mut |value, attributes| {
+                        observer.observe(i64::try_from(value).unwrap_or(i64::MAX), attributes);
+                    });
+                })
+                .build(),
+        ),
+        // a distribution is recorded as things happen
+        Kind::Histogram => {}
+    }
+}
+
+static RELAYS: &[(Metric, Observe)] = &[
+    (names::RELAY_CONNECTED, |relay, sink| {
+        sink(u64::from(relay.state == RelayState::Connected), &[]);
+    }),
+    (names::RELAY_STATE, states),
+    (names::IN_FLIGHT, |relay, sink| sink(relay.in_flight, &[])),
+    (names::QUEUED, |relay, sink| sink(relay.queued, &[])),
+    (names::HELD_RESPONSES, |relay, sink| sink(relay.held_responses, &[])),
+    (names::HELD_BYTES, |relay, sink| sink(relay.held_bytes, &[])),
+    (names::REQUESTS, |relay, sink| sink(relay.totals.requests, &[])),
+    (names::DUPLICATE_REQUESTS, |relay, sink| {
+        sink(relay.totals.duplicate_requests, &[]);
+    }),
+    (names::RESPONSES, |relay, sink| {
+        for (status, count) in &relay.totals.responses {
+            sink(*count, &[KeyValue::new(names::STATUS_CODE, i64::from(*status))]);
+        }
+    }),
+    (names::FAULTS, |relay, sink| {
+        for (code, count) in &relay.totals.faults {
+            sink(*count, &[KeyValue::new(names::ERROR_TYPE, code.clone())]);
+        }
+    }),
+    (names::RESENT_RESPONSES, |relay, sink| {
+        sink(relay.totals.resent_responses, &[]);
+    }),
+    (names::EXPIRED_RESPONSES, |relay, sink| {
+        sink(relay.totals.expired_responses, &[]);
+    }),
+    (names::FRAMES, |relay, sink| {
+        traffic(relay, |traffic| traffic.frames, sink);
+    }),
+    (names::IO, |relay, sink| traffic(relay, |traffic| traffic.bytes, sink)),
+    (names::CONNECTIONS, |relay, sink| sink(relay.totals.connections, &[])),
+    (names::DISCONNECTS, |relay, sink| sink(relay.totals.disconnects, &[])),
+    (names::REPLACED, |relay, sink| sink(relay.totals.replaced, &[])),
+    (names::RECONNECTS, |relay, sink| {
+        for (reason, count) in &relay.totals.reconnects {
+            sink(*count, &[KeyValue::new(names::RECONNECT_REASON, reason.clone())]);
+        }
+    }),
+];
+
+static EXPORTS: [(Metric, Count); 3] = [
+    (names::EXPORTED_BATCHES, Outlet::batches),
+    (names::EXPORT_FAILURES, Outlet::failures),
+    (names::DROPPED, Outlet::dropped),
+];
+
+fn states(relay: &RelaySnapshot, sink: &mut Sink<'_>) {
+    for (state, name) in STATES {
+        let value = u64::from(relay.state == state);
+        sink(value, &[KeyValue::new(names::RELAY_STATE_NAME, name)]);
+    }
+}
+
+fn traffic(relay: &RelaySnapshot, count: fn(&Traffic) -> u64, sink: &mut Sink<'_>) {
+    let (received, sent) = (&relay.totals.received, &relay.totals.sent);
+    for (direction, kind, traffic) in [
+        ("receive", "connected", &received.connected),
+        ("receive", "request", &received.request),
+        ("receive", "ack", &received.ack),
+        ("receive", "ignored", &received.ignored),
+        ("transmit", "ack", &sent.ack),
+        ("transmit", "response", &sent.response),
+    ] {
+        let attributes = [
+            KeyValue::new(names::IO_DIRECTION, direction),
+            KeyValue::new(names::FRAME_TYPE, kind),
+        ];
+        sink(count(traffic), &attributes);
+    }
+}
+
+/// As the status spells them.
+const STATES: [(RelayState, &str); 8] = [
+    (RelayState::WaitingForListener, "waiting_for_listener"),
+    (RelayState::WaitingForLock, "waiting_for_lock"),
+    (RelayState::Connecting, "connecting"),
+    (RelayState::Connected, "connected"),
+    (RelayState::BackingOff, "backing_off"),
+    (RelayState::Stopped, "stopped"),
+    (RelayState::Draining, "draining"),
+    (RelayState::Drained, "drained"),
+];
