@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use envoy_fake::{FakeEnvoy, HttpConfig, Stream};
-use envoy_proxy_dynamic_modules_rust_sdk::abi::HeaderType;
+use envoy_proxy_dynamic_modules_rust_sdk::abi::{BodyType, HeaderType};
 use envoy_proxy_dynamic_modules_rust_sdk::host::MetadataValue;
 use envoy_proxy_dynamic_modules_rust_sdk::{
     EnvoyHttpFilterConfigImpl, EnvoyHttpFilterImpl, EnvoyRelease, Factories, HttpFilterConfig, init_logging,
@@ -260,3 +260,70 @@ fn mistakes_are_told_and_validation_starts_nothing() {
     drop(asked(&config, &[]));
     assert_eq!(envoy.metric("gen_ai_streams_active", &[]), None);
 }
+
+#[test]
+fn a_request_is_held_only_to_be_made_to_ask() {
+    let envoy = envoy();
+    let config = envoy
+        .http(NAME, br#"{"include_usage":true,"max_request_bytes":1024}"#)
+        .unwrap();
+    let ask = |headers: &[(&str, &str)]| {
+        let stream = config.stream().unwrap();
+        let status = stream.request_headers(headers, false);
+        (stream, status)
+    };
+    let long = [ASK[0], ASK[1], ASK[2], ("content-length", "1025")];
+    let packed = [ASK[0], ASK[1], ASK[2], ("content-encoding", "gzip")];
+    let other = [ASK[0], (":path", "/v1/responses"), JSON];
+    for headers in [&long[..], &packed, &other, &ASK[..2]] {
+        assert_eq!(ask(headers).1, CONTINUE, "{headers:?}");
+    }
+
+    let (stream, status) = ask(&[
+        ASK[0],
+        ASK[1],
+        ASK[2],
+        ("content-length", "15"),
+        ("accept-encoding", "gzip"),
+    ]);
+    assert_eq!(status, STOP);
+    let body = [&b"{\"stream\""[..], b":true}"];
+    assert_eq!(stream.request_body(&body[..1], false), STOP_AND_BUFFER);
+    stream.with(|stream| stream.set_body(BodyType::BufferedRequest, &body[..1]));
+    assert_eq!(stream.request_body(&body[1..], true), CONTINUE);
+    let (buffered, received) = stream.with(|stream| {
+        (
+            stream.body(BodyType::BufferedRequest),
+            stream.body(BodyType::ReceivedRequest),
+        )
+    });
+    let asking = br#"{"stream_options":{"include_usage":true},"stream":true}"#;
+    assert_eq!((buffered.len(), received.as_slice()), (0, &asking[..]));
+    assert_eq!(
+        stream.header(HeaderType::Request, "content-length"),
+        [asking.len().to_string()]
+    );
+    assert_eq!(
+        stream.header(HeaderType::Request, "accept-encoding"),
+        Vec::<String>::new()
+    );
+
+    stream.response_headers(&[(":status", "200"), EVENTS], false);
+    let usage = b"data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1}}\n";
+    for (piece, passes) in [
+        (&b"data: 1\n\nda"[..], &b"data: 1\n\n"[..]),
+        (b"ta: 2\n\n", b"data: 2\n\n"),
+        (usage, b""),
+        (b"\n:", b""),
+    ] {
+        assert_eq!(stream.response_body(&[piece], false), CONTINUE);
+        assert_eq!(stream.with(|stream| stream.body(BodyType::ReceivedResponse)), passes);
+    }
+    stream.response_body(&[], true);
+    assert_eq!(stream.with(|stream| stream.body(BodyType::ReceivedResponse)), b":");
+    assert_eq!(number(&stream, "input_tokens"), Some(1.0));
+    assert_eq!(envoy.metric("gen_ai_include_usage_total", &["added"]), Some(1));
+}
+
+const STOP: u32 = 1;
+const STOP_AND_BUFFER: u32 = 1;

@@ -6,15 +6,18 @@
 //! OpenTelemetry ([`crate::telemetry`]). A request that this process's relay client forwarded is counted there, so here
 //! it gets its metadata only.
 //!
-//! Deliberately absent: content, which is never kept; and any say in the stream. Every hook lets it go on, and after a
-//! panic it goes on without the filter.
+//! Deliberately absent: content, which is never kept; and any say in the stream, unless `include_usage` asks for it
+//! ([`include`]). Every hook lets it go on, and after a panic it goes on without the filter.
 
+mod ask;
 mod exchange;
 mod head;
+mod include;
 mod metadata;
 mod socket;
 mod stats;
 mod stream;
+mod strip;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

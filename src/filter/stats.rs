@@ -18,6 +18,7 @@ pub(super) struct Stats {
     tokens: EnvoyCounterVecId,
     details: EnvoyCounterVecId,
     missing: EnvoyCounterVecId,
+    include: EnvoyCounterVecId,
     active: EnvoyGaugeId,
     duration: EnvoyHistogramVecId,
     first_token: EnvoyHistogramVecId,
@@ -31,6 +32,7 @@ impl Stats {
             tokens: envoy.define_counter_vec("gen_ai_tokens_total", &["operation", "model", "token_type"])?,
             details: envoy.define_counter_vec("gen_ai_token_details_total", &["operation", "model", "detail"])?,
             missing: envoy.define_counter_vec("gen_ai_usage_missing_total", &["operation", "model", "reason"])?,
+            include: envoy.define_counter_vec("gen_ai_include_usage_total", &["result"])?,
             active: envoy.define_gauge("gen_ai_streams_active")?,
             duration: envoy.define_histogram_vec("gen_ai_request_duration_ms", &["operation", "model"])?,
             first_token: envoy.define_histogram_vec("gen_ai_time_to_first_token_ms", &["operation", "model"])?,
@@ -48,6 +50,11 @@ impl Stats {
     /// A stream is over.
     pub(super) fn end<EHF: EnvoyHttpFilter>(&self, envoy: &EHF) {
         told(envoy.decrease_gauge(self.active, 1));
+    }
+
+    /// A request was made to ask for its usage (`added`), or why it was not.
+    pub(super) fn included<EHF: EnvoyHttpFilter>(&self, envoy: &EHF, result: &str) {
+        told(envoy.increment_counter_vec(self.include, &[result], 1));
     }
 
     /// Counts an exchange under the label `model`.

@@ -18,6 +18,7 @@ use envoy_proxy_dynamic_modules_rust_sdk::{EnvoyHttpFilter, EnvoyMutBuffer, Http
 use super::Shared;
 use super::exchange::Exchange;
 use super::head::Head;
+use super::include::Include;
 use super::metadata::{self, Facts};
 use super::socket::Socket;
 use crate::telemetry::{self, Span};
@@ -26,6 +27,7 @@ use crate::telemetry::{self, Span};
 pub(super) struct Stream {
     shared: Arc<Shared>,
     watched: Watched,
+    include: Include,
 }
 
 /// What is watched of it.
@@ -43,6 +45,7 @@ impl Stream {
         Self {
             shared,
             watched: Watched::Nothing,
+            include: Include::No,
         }
     }
 }
@@ -50,12 +53,18 @@ impl Stream {
 impl<EHF: EnvoyHttpFilter> HttpFilter<EHF> for Stream {
     fn on_request_headers(&mut self, envoy: &mut EHF, end: bool) -> RequestHeadersStatus {
         if let Some(head) = Head::read(envoy, self.shared.telemetry.telemetry().wants_requests()) {
+            if self.shared.settings.include_usage && !end {
+                self.include = Include::begin(envoy, &head, self.shared.settings.max_request_bytes);
+            }
             self.begin(envoy, head);
         }
         if end && let Watched::Http(exchange) = &mut self.watched {
             exchange.asked();
         }
-        RequestHeadersStatus::Continue
+        match self.include.holds() {
+            true => RequestHeadersStatus::StopIteration,
+            false => RequestHeadersStatus::Continue,
+        }
     }
 
     fn on_request_body(&mut self, envoy: &mut EHF, end: bool) -> RequestBodyStatus {
@@ -72,13 +81,14 @@ impl<EHF: EnvoyHttpFilter> HttpFilter<EHF> for Stream {
                 self.shared.settle_turns(envoy, socket);
             }
         }
-        RequestBodyStatus::Continue
+        self.include.request_body(envoy, end, &self.shared.stats)
     }
 
-    fn on_request_trailers(&mut self, _: &mut EHF) -> RequestTrailersStatus {
+    fn on_request_trailers(&mut self, envoy: &mut EHF) -> RequestTrailersStatus {
         if let Watched::Http(exchange) = &mut self.watched {
             exchange.asked();
         }
+        self.include.request_trailers(envoy, &self.shared.stats);
         RequestTrailersStatus::Continue
     }
 
@@ -97,6 +107,7 @@ impl<EHF: EnvoyHttpFilter> HttpFilter<EHF> for Stream {
                 exchange.answered();
             }
         }
+        self.include.response_headers(envoy);
         ResponseHeadersStatus::Continue
     }
 
@@ -121,6 +132,7 @@ impl<EHF: EnvoyHttpFilter> HttpFilter<EHF> for Stream {
                 self.shared.settle_turns(envoy, socket);
             }
         }
+        self.include.response_body(envoy, end);
         ResponseBodyStatus::Continue
     }
 
