@@ -1,6 +1,6 @@
 //! What all requests together used is what the model's own books say, to the token.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use e2e::model::{Api, Model, Tokens};
@@ -8,7 +8,7 @@ use e2e::otlp::{Protocol, Sink};
 use e2e::relay::{DEFAULT_RELAY, Relay};
 use e2e::world::http::{get, post};
 use e2e::world::site::{DEADLINE, Plan, Shipped, Site, exported_to};
-use e2e::world::{Envoy, Gateway, eventually};
+use e2e::world::{Envoy, Gateway, eventually, workspace};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -107,6 +107,24 @@ async fn shown(envoy: &Envoy, name: &str, kind: &str) -> f64 {
     series
         .map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap())
         .sum()
+}
+
+/// The metrics of Envoy's admin page that the dashboard and the alert rules ask for, but for those that count what did
+/// not happen here.
+fn watched_in_envoy() -> BTreeSet<String> {
+    let read = |name: &str| std::fs::read_to_string(workspace().join("envoy/observability").join(name)).unwrap();
+    let text = read("dashboard.json") + &read("alerts.yaml");
+    let words = text.split(|letter: char| letter != '_' && !letter.is_ascii_alphanumeric());
+    let names = words.filter(|word| word.starts_with("envoy_spectral_bridge_") || word.starts_with("envoy_cluster_"));
+    let not_here = [
+        "envoy_cluster_name",
+        "_relay_replaced_total",
+        "_relay_expired_responses_total",
+    ];
+    let here = names.filter(|name| !not_here.iter().any(|end| name.ends_with(end)));
+    let here: BTreeSet<_> = here.map(str::to_owned).collect();
+    assert!(here.len() > 12, "{here:?}");
+    here
 }
 
 /// Holds what the collector was told against the model's books.
