@@ -19,7 +19,7 @@ export SPECTRAL_BRIDGE_PYTHON := $(CURDIR)/$(VENV)/bin/python
 
 .PHONY: help
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: module demo envoy ## Build everything, get Envoy and relay one request; with RELAY_URL, TARGET and SPECTRAL_BRIDGE_API_KEY: your own.
@@ -66,6 +66,7 @@ lint: tools ## Check the format and clippy's warnings.
 unit: tools ## Run the unit and seam tests.
 	$(call say,running unit and seam tests)
 	@$(CARGO) test --locked --quiet --workspace --exclude e2e
+	@$(CARGO) test --locked --quiet -p e2e --test observability
 
 .PHONY: model
 model: tools ## Play N seeded runs of the protocol model (make model N=1000000), or tell every step of one (SEED=7).

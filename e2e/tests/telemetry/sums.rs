@@ -91,6 +91,12 @@ async fn a_thousand_mixed_requests_sum_to_the_models_own_books_to_the_token() {
         let twice = shown(&site.envoy, "envoy_spectral_bridge_gen_ai_tokens_total", kind).await;
         assert_eq!(twice, 0.0, "relayed requests were counted by the filter, too");
     }
+    let pages = [&gateway.envoy, &site.envoy].map(|envoy| envoy.admin("/stats/prometheus"));
+    let [passed, relayed] = pages;
+    let page = passed.await.unwrap().text() + &relayed.await.unwrap().text();
+    for name in watched_in_envoy() {
+        assert!(page.contains(&format!("\n{name}{{")), "Envoy shows no {name}");
+    }
     println!(
         "{asked} requests, {input} tokens in, {output} out, {:?}",
         model.tokens()
