@@ -157,31 +157,22 @@ pub(super) fn points(message: &ExportMetricsServiceRequest) -> Vec<Point> {
 }
 
 fn of_metric(metric: &Metric) -> Vec<Point> {
-    let of = |data, attributes, (start, time), exemplars| Point {
+    let base = Point {
         name: metric.name.clone(),
         description: metric.description.clone(),
         unit: metric.unit.clone(),
-        data,
-        attributes,
-        start,
-        time,
-        exemplars,
+        data: Data::Summary,
+        attributes: Attributes::new(),
+        start: 0,
+        time: 0,
+        exemplars: 0,
         scope: Scope::default(),
         resource: Attributes::new(),
     };
-    let numbers = |points: &[NumberDataPoint], data: &dyn Fn(Value) -> Data| {
-        let points = points.iter();
-        let point = |point: &NumberDataPoint| {
-            let times = (point.start_time_unix_nano, point.time_unix_nano);
-            let data = data(number(point.value));
-            of(data, attributes(&point.attributes), times, point.exemplars.len())
-        };
-        points.map(point).collect()
-    };
     match &metric.data {
         None => Vec::new(),
-        Some(Wire::Gauge(gauge)) => numbers(&gauge.data_points, &Data::Gauge),
-        Some(Wire::Sum(sum)) => numbers(&sum.data_points, &|value| Data::Sum {
+        Some(Wire::Gauge(gauge)) => numbers(&base, &gauge.data_points, Data::Gauge),
+        Some(Wire::Sum(sum)) => numbers(&base, &sum.data_points, |value| Data::Sum {
             value,
             monotonic: sum.is_monotonic,
             temporality: Temporality::of(sum.aggregation_temporality),
@@ -189,32 +180,27 @@ fn of_metric(metric: &Metric) -> Vec<Point> {
         Some(Wire::Histogram(histogram)) => {
             let temporality = Temporality::of(histogram.aggregation_temporality);
             let points = histogram.data_points.iter();
-            let point = |point: &HistogramDataPoint| {
-                let times = (point.start_time_unix_nano, point.time_unix_nano);
-                let data = explicit(point, temporality);
-                of(data, attributes(&point.attributes), times, point.exemplars.len())
-            };
-            points.map(point).collect()
+            points.map(|point| explicit(&base, point, temporality)).collect()
         }
         Some(Wire::ExponentialHistogram(histogram)) => {
             let temporality = Temporality::of(histogram.aggregation_temporality);
             let points = histogram.data_points.iter();
-            let point = |point: &ExponentialHistogramDataPoint| {
-                let times = (point.start_time_unix_nano, point.time_unix_nano);
-                let data = exponential(point, temporality);
-                of(data, attributes(&point.attributes), times, point.exemplars.len())
-            };
-            points.map(point).collect()
+            points.map(|point| exponential(&base, point, temporality)).collect()
         }
-        Some(Wire::Summary(summary)) => {
-            let points = summary.data_points.iter();
-            let point = |point: &opentelemetry_proto::tonic::metrics::v1::SummaryDataPoint| {
-                let times = (point.start_time_unix_nano, point.time_unix_nano);
-                of(Data::Summary, attributes(&point.attributes), times, 0)
-            };
-            points.map(point).collect()
-        }
+        Some(Wire::Summary(summary)) => summary.data_points.iter().map(|_| base.clone()).collect(),
     }
+}
+
+fn numbers(base: &Point, points: &[NumberDataPoint], data: impl Fn(Value) -> Data) -> Vec<Point> {
+    let of = |point: &NumberDataPoint| Point {
+        data: data(number(point.value)),
+        attributes: attributes(&point.attributes),
+        start: point.start_time_unix_nano,
+        time: point.time_unix_nano,
+        exemplars: point.exemplars.len(),
+        ..base.clone()
+    };
+    points.iter().map(of).collect()
 }
 
 fn number(value: Option<Number>) -> Value {
@@ -225,30 +211,44 @@ fn number(value: Option<Number>) -> Value {
     }
 }
 
-fn explicit(point: &HistogramDataPoint, temporality: Temporality) -> Data {
-    Data::Histogram {
-        temporality,
-        count: point.count,
-        sum: point.sum,
-        range: point.min.zip(point.max),
-        bounds: point.explicit_bounds.clone(),
-        buckets: point.bucket_counts.clone(),
+fn explicit(base: &Point, point: &HistogramDataPoint, temporality: Temporality) -> Point {
+    Point {
+        data: Data::Histogram {
+            temporality,
+            count: point.count,
+            sum: point.sum,
+            range: point.min.zip(point.max),
+            bounds: point.explicit_bounds.clone(),
+            buckets: point.bucket_counts.clone(),
+        },
+        attributes: attributes(&point.attributes),
+        start: point.start_time_unix_nano,
+        time: point.time_unix_nano,
+        exemplars: point.exemplars.len(),
+        ..base.clone()
     }
 }
 
-fn exponential(point: &ExponentialHistogramDataPoint, temporality: Temporality) -> Data {
+fn exponential(base: &Point, point: &ExponentialHistogramDataPoint, temporality: Temporality) -> Point {
     let side = |buckets: Option<&Buckets>| {
         let counts = |buckets: &Buckets| (buckets.offset, buckets.bucket_counts.clone());
         buckets.map(counts).unwrap_or_default()
     };
-    Data::Exponential {
-        temporality,
-        count: point.count,
-        sum: point.sum,
-        scale: point.scale,
-        zeroes: point.zero_count,
-        positive: side(point.positive.as_ref()),
-        negative: side(point.negative.as_ref()),
+    Point {
+        data: Data::Exponential {
+            temporality,
+            count: point.count,
+            sum: point.sum,
+            scale: point.scale,
+            zeroes: point.zero_count,
+            positive: side(point.positive.as_ref()),
+            negative: side(point.negative.as_ref()),
+        },
+        attributes: attributes(&point.attributes),
+        start: point.start_time_unix_nano,
+        time: point.time_unix_nano,
+        exemplars: point.exemplars.len(),
+        ..base.clone()
     }
 }
 
