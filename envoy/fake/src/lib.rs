@@ -108,6 +108,11 @@ impl FakeEnvoy {
         self.state.lock().metric(name, labels)
     }
 
+    /// Every metric that was defined: its name and its labels.
+    pub fn metrics(&self) -> Vec<(String, Vec<String>)> {
+        self.state.lock().defined()
+    }
+
     /// Sets a counter or gauge of the server that a module can ask for.
     pub fn set_stat(&self, kind: MetricKind, name: &str, value: u64) {
         self.state.lock().stats.insert((kind, name.to_owned()), value);

@@ -135,6 +135,13 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    pub(crate) fn defined(&self) -> Vec<(String, Vec<String>)> {
+        let metrics = self.metrics.iter();
+        metrics
+            .map(|metric| (metric.name.clone(), metric.labels.clone()))
+            .collect()
+    }
+
     pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> Option<u64> {
         let metric = self.metrics.iter().rev().find(|metric| metric.name == name)?;
         metric
