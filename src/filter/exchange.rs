@@ -16,6 +16,8 @@ pub(super) struct Exchange {
     status: Option<u16>,
     error: Option<Box<str>>,
     answering: Option<Tap>,
+    /// The tokens that the stream's metadata show.
+    shown: Usage,
     first_output: Option<Duration>,
     ended: Option<Duration>,
 }
@@ -28,6 +30,7 @@ impl Exchange {
             status: None,
             error: None,
             answering: None,
+            shown: Usage::default(),
             first_output: None,
             ended: None,
             head,
@@ -68,7 +71,18 @@ impl Exchange {
         if news.first_output && tap.is_stream() {
             self.first_output.get_or_insert_with(|| self.head.started.elapsed());
         }
-        (news.usage && self.counts_tokens()).then(|| self.answer().map(|answer| answer.usage))?
+        let usage = tap.answer().usage;
+        if !news.usage || !self.counts_tokens() || self.shown == usage {
+            return None;
+        }
+        self.shown = usage;
+        Some(usage)
+    }
+
+    /// The tokens that the answer came to, unless they are what [`Exchange::answers`] gave last.
+    pub(super) fn settled_tokens(&self) -> Option<Usage> {
+        let usage = self.answer()?.usage;
+        (self.counts_tokens() && self.shown != usage).then_some(usage)
     }
 
     /// The answer's last byte has come.

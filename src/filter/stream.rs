@@ -222,8 +222,8 @@ impl Shared {
             missing: told.missing,
         };
         metadata::set(envoy, &facts);
-        if let Some(answer) = answer.filter(|_| exchange.counts_tokens()) {
-            metadata::set_tokens(envoy, &answer.usage);
+        if let Some(tokens) = exchange.settled_tokens() {
+            metadata::set_tokens(envoy, &tokens);
         }
         if let Some(missing) = told.missing {
             envoy.add_custom_flag(metadata::flag(missing));
