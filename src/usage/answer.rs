@@ -36,6 +36,8 @@ pub(super) struct Reading {
     error: ErrorParts,
     is_error: bool,
     modality: Modality,
+    /// Of one list, by kind.
+    modalities: [Option<u64>; 3],
 }
 
 /// Which places are looked at besides what [`Answer`] has.
@@ -206,15 +208,25 @@ impl Reading {
         }
     }
 
-    fn end_modality(&mut self, slots: [Slot; 3]) {
+    fn end_modality(&mut self) {
         let Modality { kind, count } = std::mem::take(&mut self.modality);
-        let [text, image, audio] = slots;
-        let Some(count) = count else { return };
-        match kind {
-            Kind::Text => self.counts.add(text, count),
-            Kind::Image => self.counts.add(image, count),
-            Kind::Audio => self.counts.add(audio, count),
-            Kind::Other => {}
+        let [text, image, audio] = &mut self.modalities;
+        let sum = match kind {
+            Kind::Text => text,
+            Kind::Image => image,
+            Kind::Audio => audio,
+            Kind::Other => return,
+        };
+        if let Some(count) = count {
+            *sum = Some(sum.unwrap_or(0).saturating_add(count));
+        }
+    }
+
+    fn end_modalities(&mut self, slots: [Slot; 3]) {
+        for (slot, sum) in slots.into_iter().zip(std::mem::take(&mut self.modalities)) {
+            if let Some(sum) = sum {
+                self.counts.set(slot, sum);
+            }
         }
     }
 
@@ -260,8 +272,7 @@ impl Table for Reading {
                 self.answer.reported = Reported::Present;
             }
             (Place::Choices, Container::Array) => self.choice = Choice::default(),
-            (Place::InputModalities, Container::Array) => self.counts.clear(INPUT),
-            (Place::OutputModalities, Container::Array) => self.counts.clear(OUTPUT),
+            (Place::InputModalities | Place::OutputModalities, Container::Array) => self.modalities = [None; 3],
             (Place::Output, Container::Object) | (Place::OutputItem, _) => self.output = true,
             (_, Container::Object | Container::Array) => {}
         }
@@ -272,8 +283,9 @@ impl Table for Reading {
             Place::Root | Place::Listed => self.end_document(),
             Place::Choice => self.end_choice(),
             Place::Error => self.end_error(),
-            Place::InputModality => self.end_modality(INPUT),
-            Place::OutputModality => self.end_modality(OUTPUT),
+            Place::InputModality | Place::OutputModality => self.end_modality(),
+            Place::InputModalities => self.end_modalities([Slot::TextInput, Slot::ImageInput, Slot::AudioInput]),
+            Place::OutputModalities => self.end_modalities([Slot::TextOutput, Slot::ImageOutput, Slot::AudioOutput]),
             _ => {}
         }
     }
@@ -367,8 +379,6 @@ fn modality(name: &str) -> Kind {
     }
 }
 
-const INPUT: [Slot; 3] = [Slot::TextInput, Slot::ImageInput, Slot::AudioInput];
-const OUTPUT: [Slot; 3] = [Slot::TextOutput, Slot::ImageOutput, Slot::AudioOutput];
 /// An answer has one for each choice; who asks for more choices sees no more reasons.
 const MAX_FINISH_REASONS: usize = 16;
 /// What OpenTelemetry calls an error that has no name.
