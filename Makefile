@@ -138,7 +138,7 @@ FUZZ := $(CARGO_TARGET)/tools/bin/cargo-fuzz
 .PHONY: fuzz
 fuzz: TARGET ?= frames
 fuzz: SECONDS ?= 60
-fuzz: $(FUZZ) ## Search for inputs that break a promise: TARGET=frames|session|config|websocket, SECONDS=60.
+fuzz: $(FUZZ) ## Search for inputs that break a promise: TARGET=frames|session|config|websocket|sse|usage, SECONDS=60.
 	$(call say,fuzzing $(TARGET) for $(SECONDS) s)
 	@mkdir -p $(CARGO_TARGET)/fuzz/found/$(TARGET)
 	@RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$(CARGO_TARGET)/fuzz $(FUZZ) run --fuzz-dir e2e/fuzz/explore --sanitizer none $(TARGET) \

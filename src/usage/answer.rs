@@ -5,7 +5,7 @@
 //! collide, so one table reads them all and no one has to say which API it is. Deliberately absent: `tool_usage` of the
 //! Responses API, which is another model's.
 
-use super::answer_places::{Place, element, is_leaf, member};
+use super::answer_places::{Field, Figure, Place, element, is_leaf, member};
 use super::counts::{Counts, Slot};
 use super::scalar::Scalar;
 use super::table::{Container, Table};
@@ -36,6 +36,8 @@ pub(super) struct Reading {
     error: ErrorParts,
     is_error: bool,
     modality: Modality,
+    /// Of one list, by kind.
+    modalities: [Option<u64>; 3],
 }
 
 /// Which places are looked at besides what [`Answer`] has.
@@ -206,15 +208,25 @@ impl Reading {
         }
     }
 
-    fn end_modality(&mut self, slots: [Slot; 3]) {
+    fn end_modality(&mut self) {
         let Modality { kind, count } = std::mem::take(&mut self.modality);
-        let [text, image, audio] = slots;
-        let Some(count) = count else { return };
-        match kind {
-            Kind::Text => self.counts.add(text, count),
-            Kind::Image => self.counts.add(image, count),
-            Kind::Audio => self.counts.add(audio, count),
-            Kind::Other => {}
+        let [text, image, audio] = &mut self.modalities;
+        let sum = match kind {
+            Kind::Text => text,
+            Kind::Image => image,
+            Kind::Audio => audio,
+            Kind::Other => return,
+        };
+        if let Some(count) = count {
+            *sum = Some(sum.unwrap_or(0).saturating_add(count));
+        }
+    }
+
+    fn end_modalities(&mut self, slots: [Slot; 3]) {
+        for (slot, sum) in slots.into_iter().zip(std::mem::take(&mut self.modalities)) {
+            if let Some(sum) = sum {
+                self.counts.set(slot, sum);
+            }
         }
     }
 
@@ -254,14 +266,13 @@ impl Table for Reading {
 
     fn begin(&mut self, place: Place, container: Container) {
         match (place, container) {
-            (Place::Root, Container::Array) => self.listed = true,
+            (Place::Root, Container::Array) => self.listed = self.looks == Looks::Stream,
             (Place::Root | Place::Listed, Container::Object) => self.begin_document(),
             (Place::Usage | Place::Gemini | Place::Svg, Container::Object) => {
                 self.answer.reported = Reported::Present;
             }
             (Place::Choices, Container::Array) => self.choice = Choice::default(),
-            (Place::InputModalities, Container::Array) => self.counts.clear(INPUT),
-            (Place::OutputModalities, Container::Array) => self.counts.clear(OUTPUT),
+            (Place::InputModalities | Place::OutputModalities, Container::Array) => self.modalities = [None; 3],
             (Place::Output, Container::Object) | (Place::OutputItem, _) => self.output = true,
             (_, Container::Object | Container::Array) => {}
         }
@@ -272,81 +283,72 @@ impl Table for Reading {
             Place::Root | Place::Listed => self.end_document(),
             Place::Choice => self.end_choice(),
             Place::Error => self.end_error(),
-            Place::InputModality => self.end_modality(INPUT),
-            Place::OutputModality => self.end_modality(OUTPUT),
+            Place::InputModality | Place::OutputModality => self.end_modality(),
+            Place::InputModalities => self.end_modalities([Slot::TextInput, Slot::ImageInput, Slot::AudioInput]),
+            Place::OutputModalities => self.end_modalities([Slot::TextOutput, Slot::ImageOutput, Slot::AudioOutput]),
             _ => {}
         }
     }
 
     fn scalar(&mut self, place: Place, scalar: Scalar<'_>) {
-        if let Place::Count(slot) = place {
-            return self.count(slot, scalar);
-        }
-        match scalar {
-            Scalar::Text(text) if !text.is_empty() => self.text(place, text),
-            Scalar::Number(_) => self.number(place, scalar),
-            Scalar::Null if matches!(place, Place::Usage | Place::Gemini) => {
-                if self.answer.reported == Reported::Absent {
-                    self.answer.reported = Reported::Null;
-                }
+        match (place, scalar) {
+            (Place::Count(slot), scalar) => self.count(slot, scalar),
+            (_, Scalar::Text("")) => {}
+            (Place::Text(field), Scalar::Text(text)) => self.text(field, text),
+            (Place::Text(Field::ErrorCode), Scalar::Number(_)) => self.error.number = scalar.count(),
+            (Place::Number(figure), Scalar::Number(_)) => self.number(figure, scalar),
+            (Place::Usage | Place::Gemini, Scalar::Null) if self.answer.reported == Reported::Absent => {
+                self.answer.reported = Reported::Null;
             }
-            Scalar::Null | Scalar::Bool(_) | Scalar::Text(_) => {}
+            (Place::Error, Scalar::Text(_)) => self.end_error(),
+            (Place::Output | Place::OutputItem | Place::Delta | Place::Response, Scalar::Text(_)) => self.output = true,
+            (_, Scalar::Null | Scalar::Bool(_) | Scalar::Number(_) | Scalar::Text(_)) => {}
         }
     }
 }
 
 impl Reading {
-    fn text(&mut self, place: Place, text: &str) {
-        let to = match place {
-            Place::Id => &mut self.answer.id,
-            Place::Model => &mut self.answer.model,
-            Place::Tier => &mut self.answer.service_tier,
-            Place::Fingerprint => &mut self.answer.system_fingerprint,
-            Place::FinishReason => &mut self.choice.reason,
-            Place::Status if matches!(text, "completed" | "incomplete" | "failed" | "cancelled") => &mut self.status,
-            Place::Reason => &mut self.reason,
-            Place::ErrorType => &mut self.error.kind,
-            Place::ErrorCode => &mut self.error.code,
-            Place::ErrorStatus => &mut self.error.status,
-            Place::ErrorCause => &mut self.event.caused_by,
-            Place::ResponseId => &mut self.event.response_id,
-            Place::StreamId => &mut self.event.stream_id,
-            Place::ItemId => &mut self.event.item_id,
-            Place::SessionModel => &mut self.event.session_model,
-            Place::TranscriptionModel => &mut self.event.transcription_model,
-            Place::StopReason => {
+    fn text(&mut self, field: Field, text: &str) {
+        let to = match field {
+            Field::Id => &mut self.answer.id,
+            Field::Model => &mut self.answer.model,
+            Field::Tier => &mut self.answer.service_tier,
+            Field::Fingerprint => &mut self.answer.system_fingerprint,
+            Field::FinishReason => &mut self.choice.reason,
+            Field::Reason => &mut self.reason,
+            Field::ErrorType => &mut self.error.kind,
+            Field::ErrorCode => &mut self.error.code,
+            Field::ErrorStatus => &mut self.error.status,
+            Field::ErrorCause => &mut self.event.caused_by,
+            Field::ResponseId => &mut self.event.response_id,
+            Field::StreamId => &mut self.event.stream_id,
+            Field::ItemId => &mut self.event.item_id,
+            Field::SessionModel => &mut self.event.session_model,
+            Field::TranscriptionModel => &mut self.event.transcription_model,
+            Field::Status => match text {
+                "completed" | "incomplete" | "failed" | "cancelled" => &mut self.status,
+                _ => return,
+            },
+            Field::StopReason => {
+                // llama.cpp's, until it stops
                 if text != "none" {
                     self.finished(0, text.into());
                 }
                 return;
             }
-            Place::Type => return self.event_type(text),
-            Place::UsageType => {
-                self.timed |= text == "duration";
-                return;
-            }
-            Place::Modality => {
-                self.modality.kind = modality(text);
-                return;
-            }
-            Place::Error => return self.end_error(),
-            Place::Output | Place::OutputItem | Place::Delta | Place::Response => {
-                self.output = true;
-                return;
-            }
-            _ => return,
+            Field::Type => return self.event_type(text),
+            Field::UsageType => return self.timed |= text == "duration",
+            Field::Modality => return self.modality.kind = modality(text),
         };
         remember(to, text);
     }
 
-    fn number(&mut self, place: Place, number: Scalar<'_>) {
-        match place {
-            Place::ChoiceIndex => self.choice.index = number.count(),
-            Place::ContentIndex => self.event.content_index = number.count().unwrap_or(0),
-            Place::ModalityCount => self.modality.count = number.count(),
-            Place::ErrorCode => self.error.number = number.count(),
-            Place::Seconds => self.timed = true,
-            _ => {}
+    fn number(&mut self, figure: Figure, number: Scalar<'_>) {
+        match figure {
+            Figure::ChoiceIndex => self.choice.index = number.count(),
+            Figure::ContentIndex => self.event.content_index = number.count().unwrap_or(0),
+            Figure::ModalityCount => self.modality.count = number.count(),
+            Figure::Seconds => self.timed = true,
         }
     }
 }
@@ -367,8 +369,6 @@ fn modality(name: &str) -> Kind {
     }
 }
 
-const INPUT: [Slot; 3] = [Slot::TextInput, Slot::ImageInput, Slot::AudioInput];
-const OUTPUT: [Slot; 3] = [Slot::TextOutput, Slot::ImageOutput, Slot::AudioOutput];
 /// An answer has one for each choice; who asks for more choices sees no more reasons.
 const MAX_FINISH_REASONS: usize = 16;
 /// What OpenTelemetry calls an error that has no name.

@@ -71,8 +71,17 @@ pub(super) enum Place {
     Output,
     /// One of a list of outputs.
     OutputItem,
-    /// A figure.
+    /// A count of tokens.
     Count(Slot),
+    /// Text.
+    Text(Field),
+    /// A number that is no count of tokens.
+    Number(Figure),
+}
+
+/// What text says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Field {
     /// `id`.
     Id,
     /// `model`.
@@ -89,8 +98,6 @@ pub(super) enum Place {
     FinishReason,
     /// Of an answer with one choice.
     StopReason,
-    /// A choice's `index`.
-    ChoiceIndex,
     /// `error.type`.
     ErrorType,
     /// `error.code`.
@@ -107,42 +114,39 @@ pub(super) enum Place {
     StreamId,
     /// `item_id`.
     ItemId,
-    /// `content_index`.
-    ContentIndex,
     /// `session.model`.
     SessionModel,
     /// A transcription's `model`.
     TranscriptionModel,
     /// `usage.type`.
     UsageType,
-    /// `usage.seconds`.
-    Seconds,
     /// Gemini's `modality`.
     Modality,
+}
+
+/// What a number says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Figure {
+    /// A choice's `index`.
+    ChoiceIndex,
+    /// `content_index`.
+    ContentIndex,
     /// Its `tokenCount`.
     ModalityCount,
+    /// `usage.seconds`.
+    Seconds,
 }
 
 use Place::{
-    CacheCreation, Choice, ChoiceDelta, ChoiceIndex, Choices, Content, ContentIndex, Count, Delta, Error, ErrorCause,
-    ErrorCode, ErrorStatus, ErrorType, Fingerprint, FinishReason, Gemini, Groq, Id, InputDetails, InputModalities,
-    InputModality, ItemId, Listed, Message, Modality, ModalityCount, Model, Output, OutputDetails, OutputItem,
-    OutputModalities, OutputModality, Part, Parts, Reason, Response, ResponseId, Root, Seconds, Session, SessionAudio,
-    SessionInput, SessionModel, Status, StatusDetails, StopReason, StreamId, Svg, Tier, Timings, Transcription,
-    TranscriptionModel, Type, Usage, UsageType,
+    CacheCreation, Choice, ChoiceDelta, Choices, Content, Count, Delta, Error, Gemini, Groq, InputDetails,
+    InputModalities, InputModality, Listed, Message, Number, Output, OutputDetails, OutputItem, OutputModalities,
+    OutputModality, Part, Parts, Response, Root, Session, SessionAudio, SessionInput, StatusDetails, Svg, Text,
+    Timings, Transcription, Usage,
 };
 
 /// See `Table::is_leaf`.
 pub(super) fn is_leaf(place: Place) -> bool {
-    match place {
-        Root | Listed | Response | Message | Delta | Choices | Choice | ChoiceDelta | Content | Parts | Part
-        | Usage | Svg | Gemini | InputDetails | OutputDetails | CacheCreation | InputModalities | InputModality
-        | OutputModalities | OutputModality | Timings | Groq | Error | StatusDetails | Session | SessionAudio
-        | SessionInput | Transcription | Output | OutputItem => false,
-        Count(_) | Id | Model | Tier | Fingerprint | Status | Reason | FinishReason | StopReason | ChoiceIndex
-        | ErrorType | ErrorCode | ErrorStatus | ErrorCause | Type | ResponseId | StreamId | ItemId | ContentIndex
-        | SessionModel | TranscriptionModel | UsageType | Seconds | Modality | ModalityCount => true,
-    }
+    matches!(place, Count(_) | Text(_) | Number(_))
 }
 
 /// See `Table::element`.
@@ -163,7 +167,7 @@ pub(super) fn member(place: Place, key: &[u8], looks: Looks) -> Option<Place> {
     let found = match place {
         Root | Listed => root(key),
         Response | Message => response(key),
-        Delta if key == b"stop_reason" => Some(StopReason),
+        Delta if key == b"stop_reason" => Some(Text(Field::StopReason)),
         Delta | ChoiceDelta | Part => delta(key),
         Choice => choice(key),
         Content => (key == b"parts").then_some(Parts),
@@ -171,20 +175,20 @@ pub(super) fn member(place: Place, key: &[u8], looks: Looks) -> Option<Place> {
         InputDetails | OutputDetails | CacheCreation | Svg | Timings => details(place, key),
         Gemini => gemini(key),
         InputModality | OutputModality => match key {
-            b"modality" => Some(Modality),
-            b"tokenCount" => Some(ModalityCount),
+            b"modality" => Some(Text(Field::Modality)),
+            b"tokenCount" => Some(Number(Figure::ModalityCount)),
             _ => None,
         },
         Groq => (key == b"usage").then_some(Usage),
         Error => match key {
-            b"type" => Some(ErrorType),
-            b"code" => Some(ErrorCode),
-            b"status" => Some(ErrorStatus),
-            b"event_id" => Some(ErrorCause),
+            b"type" => Some(Text(Field::ErrorType)),
+            b"code" => Some(Text(Field::ErrorCode)),
+            b"status" => Some(Text(Field::ErrorStatus)),
+            b"event_id" => Some(Text(Field::ErrorCause)),
             _ => None,
         },
         StatusDetails => match key {
-            b"reason" => Some(Reason),
+            b"reason" => Some(Text(Field::Reason)),
             b"error" => Some(Error),
             _ => None,
         },
@@ -204,19 +208,19 @@ fn root(key: &[u8]) -> Option<Place> {
         b"response" => Response,
         b"message" => Message,
         b"delta" => Delta,
-        b"modelVersion" => Model,
-        b"responseId" => Id,
+        b"modelVersion" => Text(Field::Model),
+        b"responseId" => Text(Field::Id),
         b"prompt_eval_count" => Count(Slot::OllamaPrompt),
         b"eval_count" => Count(Slot::OllamaOutput),
         b"tokens_evaluated" => Count(Slot::LlamaPrompt),
         b"tokens_predicted" => Count(Slot::LlamaOutput),
-        b"done_reason" | b"stop_type" => StopReason,
-        b"type" => Type,
-        b"code" => ErrorCode,
-        b"response_id" => ResponseId,
-        b"stream_id" => StreamId,
-        b"item_id" => ItemId,
-        b"content_index" => ContentIndex,
+        b"done_reason" | b"stop_type" => Text(Field::StopReason),
+        b"type" => Text(Field::Type),
+        b"code" => Text(Field::ErrorCode),
+        b"response_id" => Text(Field::ResponseId),
+        b"stream_id" => Text(Field::StreamId),
+        b"item_id" => Text(Field::ItemId),
+        b"content_index" => Number(Figure::ContentIndex),
         b"session" => Session,
         b"audio" | b"b64_json" => Output,
         _ => return response(key),
@@ -226,15 +230,15 @@ fn root(key: &[u8]) -> Option<Place> {
 /// What stands both at the top and in an event's `response` or `message`.
 fn response(key: &[u8]) -> Option<Place> {
     Some(match key {
-        b"id" => Id,
-        b"model" => Model,
+        b"id" => Text(Field::Id),
+        b"model" => Text(Field::Model),
         b"usage" => Usage,
-        b"service_tier" => Tier,
-        b"system_fingerprint" => Fingerprint,
-        b"status" => Status,
+        b"service_tier" => Text(Field::Tier),
+        b"system_fingerprint" => Text(Field::Fingerprint),
+        b"status" => Text(Field::Status),
         b"incomplete_details" | b"status_details" => StatusDetails,
         b"error" => Error,
-        b"stop_reason" => StopReason,
+        b"stop_reason" => Text(Field::StopReason),
         b"content" | b"thinking" | b"tool_calls" => Output,
         _ => return None,
     })
@@ -242,8 +246,8 @@ fn response(key: &[u8]) -> Option<Place> {
 
 fn choice(key: &[u8]) -> Option<Place> {
     Some(match key {
-        b"finish_reason" | b"finishReason" => FinishReason,
-        b"index" => ChoiceIndex,
+        b"finish_reason" | b"finishReason" => Text(Field::FinishReason),
+        b"index" => Number(Figure::ChoiceIndex),
         b"delta" => ChoiceDelta,
         b"text" => Output,
         b"content" => Content,
@@ -280,9 +284,9 @@ fn usage(key: &[u8]) -> Option<Place> {
         b"prompt_cache_hit_tokens" | b"cached_tokens" => Count(Slot::Cached),
         // SGLang's
         b"reasoning_tokens" => Count(Slot::Reasoning),
-        b"service_tier" => Tier,
-        b"type" => UsageType,
-        b"seconds" => Seconds,
+        b"service_tier" => Text(Field::Tier),
+        b"type" => Text(Field::UsageType),
+        b"seconds" => Number(Figure::Seconds),
         _ => return None,
     })
 }
@@ -326,11 +330,11 @@ fn gemini(key: &[u8]) -> Option<Place> {
 
 fn session(place: Place, key: &[u8]) -> Option<Place> {
     match (place, key) {
-        (Session, b"model") => Some(SessionModel),
+        (Session, b"model") => Some(Text(Field::SessionModel)),
         (Session, b"audio") => Some(SessionAudio),
         (Session, b"input_audio_transcription") | (SessionInput, b"transcription") => Some(Transcription),
         (SessionAudio, b"input") => Some(SessionInput),
-        (Transcription, b"model") => Some(TranscriptionModel),
+        (Transcription, b"model") => Some(Text(Field::TranscriptionModel)),
         _ => None,
     }
 }
@@ -338,7 +342,12 @@ fn session(place: Place, key: &[u8]) -> Option<Place> {
 fn is_looked_at(place: Place, looks: Looks) -> bool {
     match place {
         Output | ChoiceDelta | Content => looks != Looks::Whole,
-        ResponseId | StreamId | ItemId | ContentIndex | Session | ErrorCause => looks == Looks::Socket,
+        Text(Field::ResponseId)
+        | Text(Field::StreamId)
+        | Text(Field::ItemId)
+        | Number(Figure::ContentIndex)
+        | Session
+        | Text(Field::ErrorCause) => looks == Looks::Socket,
         _ => true,
     }
 }

@@ -89,20 +89,6 @@ impl Counts {
         }
     }
 
-    /// Adds to a figure within one list.
-    pub fn add(&mut self, slot: Slot, count: u64) {
-        self.set(slot, self.get(slot).unwrap_or(0).saturating_add(count));
-    }
-
-    /// Forgets figures: a list of them begins anew.
-    pub fn clear(&mut self, slots: [Slot; 3]) {
-        for slot in slots {
-            if let Some(value) = self.values.get_mut(slot as usize) {
-                *value = None;
-            }
-        }
-    }
-
     /// What they mean together.
     pub fn usage(&self) -> Usage {
         let get = |slot| self.get(slot);

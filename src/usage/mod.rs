@@ -1,8 +1,11 @@
 //! Token usage as models report it: pure, read from the bytes that pass by.
 //!
-//! Read by `protocol::response` from each relayed answer, in the same pass that checks that the answer is JSON, and by
-//! the HTTP filter `usage` from any split of a stream's bytes. Deliberately absent: estimating. What a model does not
-//! report is not known here.
+//! [`read_json`] and [`read_request`] read a text in one piece: `protocol::response` uses the first on each relayed
+//! answer, in the same pass that checks that the answer is JSON. [`Tap`], [`RequestTap`] and [`SocketTap`] read any
+//! split of an exchange's bytes for the HTTP filter `usage`; their memory has a bound whatever comes. What is read is
+//! one table of places (`answer`, `request`), walked by two engines (`whole`, `scanner`). Of each figure the last value
+//! counts, also when it comes from several events; nothing is added up but what an API reports in parts. Deliberately
+//! absent: estimating. What a model does not report is not known here.
 #![deny(clippy::disallowed_methods)]
 
 mod answer;

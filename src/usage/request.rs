@@ -46,16 +46,15 @@ pub(super) enum Place {
     SessionAudio,
     SessionInput,
     Transcription,
+    Text(Field),
+    Number(Figure),
+    Flag(Flag),
+}
+
+/// What text says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Field {
     Model,
-    Stream,
-    IncludeUsage,
-    MaxTokens,
-    ChoiceCount,
-    Seed,
-    Temperature,
-    TopP,
-    FrequencyPenalty,
-    PresencePenalty,
     ServiceTier,
     ReasoningEffort,
     PreviousResponseId,
@@ -66,57 +65,49 @@ pub(super) enum Place {
     TranscriptionModel,
 }
 
+/// What a number says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Figure {
+    MaxTokens,
+    ChoiceCount,
+    Seed,
+    Temperature,
+    TopP,
+    FrequencyPenalty,
+    PresencePenalty,
+}
+
+/// What is true or false.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flag {
+    Stream,
+    IncludeUsage,
+}
+
 impl Table for Asking {
     type Place = Place;
 
     const ROOT: Place = Place::Root;
 
     fn is_leaf(place: Place) -> bool {
-        match place {
-            Place::Root
-            | Place::Response
-            | Place::StreamOptions
-            | Place::Reasoning
-            | Place::Options
-            | Place::ThinkingConfig
-            | Place::Session
-            | Place::SessionAudio
-            | Place::SessionInput
-            | Place::Transcription => false,
-            Place::Model
-            | Place::Stream
-            | Place::IncludeUsage
-            | Place::MaxTokens
-            | Place::ChoiceCount
-            | Place::Seed
-            | Place::Temperature
-            | Place::TopP
-            | Place::FrequencyPenalty
-            | Place::PresencePenalty
-            | Place::ServiceTier
-            | Place::ReasoningEffort
-            | Place::PreviousResponseId
-            | Place::Type
-            | Place::EventId
-            | Place::StreamId
-            | Place::SessionModel
-            | Place::TranscriptionModel => true,
-        }
+        matches!(place, Place::Text(_) | Place::Number(_) | Place::Flag(_))
     }
 
     fn member(&self, place: Place, key: &[u8]) -> Option<Place> {
         match (place, key) {
             (Place::Root | Place::Response, _) => asked(place, key),
-            (Place::StreamOptions, b"include_usage") => Some(Place::IncludeUsage),
-            (Place::Reasoning, b"effort") | (Place::ThinkingConfig, b"thinkingLevel") => Some(Place::ReasoningEffort),
+            (Place::StreamOptions, b"include_usage") => Some(Place::Flag(Flag::IncludeUsage)),
+            (Place::Reasoning, b"effort") | (Place::ThinkingConfig, b"thinkingLevel") => {
+                Some(Place::Text(Field::ReasoningEffort))
+            }
             (Place::Options, _) => option(key),
-            (Place::Session, b"model") => Some(Place::SessionModel),
+            (Place::Session, b"model") => Some(Place::Text(Field::SessionModel)),
             (Place::Session, b"audio") => Some(Place::SessionAudio),
             (Place::SessionAudio, b"input") => Some(Place::SessionInput),
             (Place::Session, b"input_audio_transcription") | (Place::SessionInput, b"transcription") => {
                 Some(Place::Transcription)
             }
-            (Place::Transcription, b"model") => Some(Place::TranscriptionModel),
+            (Place::Transcription, b"model") => Some(Place::Text(Field::TranscriptionModel)),
             _ => None,
         }
     }
@@ -130,50 +121,43 @@ impl Table for Asking {
     fn end(&mut self, _: Place) {}
 
     fn scalar(&mut self, place: Place, scalar: Scalar<'_>) {
-        match scalar {
-            Scalar::Text(text) if !text.is_empty() => self.text(place, text),
-            Scalar::Bool(value) => match place {
-                Place::Stream => self.request.stream = Some(value),
-                Place::IncludeUsage => self.request.include_usage = Some(value),
-                _ => {}
-            },
-            Scalar::Number(_) => self.number(place, scalar),
-            Scalar::Null | Scalar::Text(_) => {}
+        match (place, scalar) {
+            (_, Scalar::Text("")) => {}
+            (Place::Text(field), Scalar::Text(text)) => self.text(field, text),
+            (Place::Number(figure), Scalar::Number(_)) => self.number(figure, scalar),
+            (Place::Flag(Flag::Stream), Scalar::Bool(value)) => self.request.stream = Some(value),
+            (Place::Flag(Flag::IncludeUsage), Scalar::Bool(value)) => self.request.include_usage = Some(value),
+            (_, Scalar::Null | Scalar::Bool(_) | Scalar::Number(_) | Scalar::Text(_)) => {}
         }
     }
 }
 
 impl Asking {
-    fn text(&mut self, place: Place, text: &str) {
-        let to = match place {
-            Place::Model => &mut self.request.model,
-            Place::ServiceTier => &mut self.request.service_tier,
-            Place::ReasoningEffort => &mut self.request.reasoning_effort,
-            Place::PreviousResponseId => &mut self.request.previous_response_id,
-            Place::EventId => &mut self.event.event_id,
-            Place::StreamId => &mut self.event.stream_id,
-            Place::SessionModel => &mut self.event.session_model,
-            Place::TranscriptionModel => &mut self.event.transcription_model,
-            Place::Type => {
-                self.event.creates = text == "response.create";
-                return;
-            }
-            _ => return,
+    fn text(&mut self, field: Field, text: &str) {
+        let to = match field {
+            Field::Model => &mut self.request.model,
+            Field::ServiceTier => &mut self.request.service_tier,
+            Field::ReasoningEffort => &mut self.request.reasoning_effort,
+            Field::PreviousResponseId => &mut self.request.previous_response_id,
+            Field::EventId => &mut self.event.event_id,
+            Field::StreamId => &mut self.event.stream_id,
+            Field::SessionModel => &mut self.event.session_model,
+            Field::TranscriptionModel => &mut self.event.transcription_model,
+            Field::Type => return self.event.creates = text == "response.create",
         };
         remember(to, text);
     }
 
-    fn number(&mut self, place: Place, number: Scalar<'_>) {
+    fn number(&mut self, figure: Figure, number: Scalar<'_>) {
         let request = &mut self.request;
-        let float = match place {
-            Place::MaxTokens => return keep(&mut request.max_tokens, number.count()),
-            Place::ChoiceCount => return keep(&mut request.choice_count, number.count()),
-            Place::Seed => return keep(&mut request.seed, number.integer()),
-            Place::Temperature => &mut request.temperature,
-            Place::TopP => &mut request.top_p,
-            Place::FrequencyPenalty => &mut request.frequency_penalty,
-            Place::PresencePenalty => &mut request.presence_penalty,
-            _ => return,
+        let float = match figure {
+            Figure::MaxTokens => return keep(&mut request.max_tokens, number.count()),
+            Figure::ChoiceCount => return keep(&mut request.choice_count, number.count()),
+            Figure::Seed => return keep(&mut request.seed, number.integer()),
+            Figure::Temperature => &mut request.temperature,
+            Figure::TopP => &mut request.top_p,
+            Figure::FrequencyPenalty => &mut request.frequency_penalty,
+            Figure::PresencePenalty => &mut request.presence_penalty,
         };
         keep(float, number.float());
     }
@@ -187,20 +171,20 @@ fn keep<T>(to: &mut Option<T>, value: Option<T>) {
 
 fn asked(place: Place, key: &[u8]) -> Option<Place> {
     Some(match key {
-        b"model" => Place::Model,
-        b"stream" => Place::Stream,
+        b"model" => Place::Text(Field::Model),
+        b"stream" => Place::Flag(Flag::Stream),
         b"stream_options" => Place::StreamOptions,
-        b"n" => Place::ChoiceCount,
+        b"n" => Place::Number(Figure::ChoiceCount),
         b"reasoning" => Place::Reasoning,
-        b"reasoning_effort" => Place::ReasoningEffort,
-        b"service_tier" => Place::ServiceTier,
-        b"previous_response_id" => Place::PreviousResponseId,
+        b"reasoning_effort" => Place::Text(Field::ReasoningEffort),
+        b"service_tier" => Place::Text(Field::ServiceTier),
+        b"previous_response_id" => Place::Text(Field::PreviousResponseId),
         b"options" | b"generationConfig" => Place::Options,
         b"response" if place == Place::Root => Place::Response,
         b"session" => Place::Session,
-        b"type" => Place::Type,
-        b"event_id" => Place::EventId,
-        b"stream_id" => Place::StreamId,
+        b"type" => Place::Text(Field::Type),
+        b"event_id" => Place::Text(Field::EventId),
+        b"stream_id" => Place::Text(Field::StreamId),
         _ => return option(key),
     })
 }
@@ -212,13 +196,13 @@ fn option(key: &[u8]) -> Option<Place> {
         | b"max_output_tokens"
         | b"n_predict"
         | b"num_predict"
-        | b"maxOutputTokens" => Place::MaxTokens,
-        b"seed" => Place::Seed,
-        b"temperature" => Place::Temperature,
-        b"top_p" | b"topP" => Place::TopP,
-        b"frequency_penalty" | b"frequencyPenalty" => Place::FrequencyPenalty,
-        b"presence_penalty" | b"presencePenalty" => Place::PresencePenalty,
-        b"candidateCount" => Place::ChoiceCount,
+        | b"maxOutputTokens" => Place::Number(Figure::MaxTokens),
+        b"seed" => Place::Number(Figure::Seed),
+        b"temperature" => Place::Number(Figure::Temperature),
+        b"top_p" | b"topP" => Place::Number(Figure::TopP),
+        b"frequency_penalty" | b"frequencyPenalty" => Place::Number(Figure::FrequencyPenalty),
+        b"presence_penalty" | b"presencePenalty" => Place::Number(Figure::PresencePenalty),
+        b"candidateCount" => Place::Number(Figure::ChoiceCount),
         b"thinkingConfig" => Place::ThinkingConfig,
         _ => return None,
     })

@@ -354,3 +354,39 @@ impl Atom {
         std::str::from_utf8(bytes).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::usage::answer::{Looks, Reading};
+
+    #[test]
+    fn whatever_is_nested_little_is_kept() {
+        let long = "x".repeat(100_000);
+        let keys = [
+            "response",
+            "choices",
+            "delta",
+            "content",
+            "usage",
+            "candidates",
+            "parts",
+            "error",
+            "session",
+        ];
+        let mut most = 0;
+        for outer in keys {
+            for inner in keys {
+                let open = format!("{{\"{outer}\":[{{\"{inner}\":{{\"{long}\":[[{{\"{inner}\":\"{long}\",\"{outer}\":");
+                let (mut scanner, mut reading) = (Scanner::default(), Reading::looking(Looks::Socket));
+                for _ in 0..20 {
+                    scanner.push(open.as_bytes(), &mut reading);
+                    most = most.max(scanner.stack.len());
+                }
+                scanner.push(long.as_bytes(), &mut reading);
+                assert!(scanner.text.finish_bytes().len() <= 256);
+            }
+        }
+        assert!((3..=6).contains(&most), "{most} places deep");
+    }
+}

@@ -43,11 +43,17 @@ impl Tap {
 
     /// Reads the next bytes of the body.
     pub fn push(&mut self, bytes: &[u8]) -> News {
-        if self.failed || self.ended.is_some() || bytes.is_empty() {
+        if !self.is_looking() {
             return News::default();
         }
         self.failed = self.coding.push(bytes).is_err();
         self.news()
+    }
+
+    /// Whether there is a point in reading on: no longer once decoding failed, or the body ended.
+    #[must_use]
+    pub fn is_looking(&self) -> bool {
+        !self.failed && self.ended.is_none()
     }
 
     /// The body ended: `complete`, or broken off.

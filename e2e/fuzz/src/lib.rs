@@ -2,15 +2,18 @@
 //!
 //! `tests/replay.rs` runs them over `corpus/` in every `cargo test`; `explore/` lets libFuzzer search for more
 //! (`make fuzz TARGET=frames SECONDS=60`). What it found worth keeping, by new coverage, is named `found-*`.
-//! Deliberately absent: event streams, which the product does not parse yet.
 #![forbid(unsafe_code)]
 
 mod frames;
 mod session;
+mod sse;
+mod usage;
 mod websocket;
 
 pub use frames::frames;
 pub use session::session;
+pub use sse::sse;
+pub use usage::usage;
 pub use websocket::websocket;
 
 use spectral_bridge::config::Config;
@@ -19,11 +22,13 @@ use spectral_bridge::config::Config;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target; `corpus/` has a directory for each.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 6] = [
     ("frames", frames),
     ("session", session),
     ("config", config),
     ("websocket", websocket),
+    ("sse", sse),
+    ("usage", usage),
 ];
 
 /// A configuration is accepted whole or refused with every mistake; reading it twice gives the same.

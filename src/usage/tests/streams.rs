@@ -162,3 +162,12 @@ fn usage_is_news_when_it_is_seen() {
     assert_eq!(news, [false, false, true, false, false, false]);
     assert_eq!(tap.answer().usage.input, Some(12));
 }
+
+#[test]
+fn a_list_that_breaks_off_takes_nothing_back() {
+    let metadata = |details: &str| format!("data: {{\"usageMetadata\":{{\"promptTokensDetails\":[{details}\n\n");
+    let text = |count: u64| format!("{{\"modality\":\"TEXT\",\"tokenCount\":{count}}}");
+    let whole = metadata(&format!("{},{}]}}}}", text(3), text(4)));
+    let (answer, _) = read(Some(b"text/event-stream"), &format!("{whole}{}", metadata(&text(9))));
+    assert_eq!(answer.usage.text_input, Some(7));
+}
