@@ -47,7 +47,7 @@ fn quoted(text: &str) -> Vec<String> {
 
 /// The rows of every table with this heading, as cells.
 fn rows(heading: &str) -> Vec<Vec<&'static str>> {
-    let tables = include_str!("../OBSERVABILITY.md").split(heading).skip(1);
+    let tables = include_str!("../../OBSERVABILITY.md").split(heading).skip(1);
     let rows = tables.flat_map(|table| table.lines().skip(2).take_while(|line| line.starts_with('|')));
     rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect())
         .collect()
