@@ -5,7 +5,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use envoy_fake::{FakeEnvoy, HttpConfig, Stream};
-use envoy_proxy_dynamic_modules_rust_sdk::abi::{BodyType, HeaderType};
+use envoy_proxy_dynamic_modules_rust_sdk::abi::{
+    BodyType, HeaderType, envoy_dynamic_module_type_attribute_id as AttributeId,
+};
 use envoy_proxy_dynamic_modules_rust_sdk::host::MetadataValue;
 use envoy_proxy_dynamic_modules_rust_sdk::{
     EnvoyHttpFilterConfigImpl, EnvoyHttpFilterImpl, EnvoyRelease, Factories, HttpFilterConfig, init_logging,
@@ -323,6 +325,52 @@ fn a_request_is_held_only_to_be_made_to_ask() {
     assert_eq!(stream.with(|stream| stream.body(BodyType::ReceivedResponse)), b":");
     assert_eq!(number(&stream, "input_tokens"), Some(1.0));
     assert_eq!(envoy.metric("gen_ai_include_usage_total", &["added"]), Some(1));
+}
+
+/// A stream that ends with these details in Envoy's log.
+fn ended(config: &HttpConfig, more: &[(&str, &str)], details: &str) -> Stream {
+    let stream = asked(config, more);
+    let attribute = AttributeId::ResponseCodeDetails as u32;
+    stream.with(|stream| stream.attribute_strings.insert(attribute, details.into()));
+    stream.complete();
+    stream
+}
+
+#[test]
+fn a_client_that_resets_its_stream_has_left_too() {
+    let envoy = FakeEnvoy::new(EnvoyRelease::V1_40);
+    envoy.load(init_logging, Factories::none().http(new_filter)).unwrap();
+    let config = envoy.http(NAME, b"").unwrap();
+    for (details, outcome, count) in [
+        ("downstream_remote_disconnect", "cancelled", 1),
+        ("http2.remote_reset", "cancelled", 2),
+        ("http3.remote_reset", "cancelled", 3),
+        ("upstream_reset_after_response_started{remote_reset}", "cut_short", 1),
+    ] {
+        ended(&config, &[], details);
+        let counted = envoy.metric("gen_ai_requests_total", &["chat", "m", outcome]);
+        assert_eq!(counted, Some(count), "{details}");
+    }
+}
+
+#[test]
+fn a_request_that_envoy_redirects_is_counted_by_who_answers_it() {
+    let envoy = FakeEnvoy::new(EnvoyRelease::V1_40);
+    envoy.load(init_logging, Factories::none().http(new_filter)).unwrap();
+    let config = envoy.http(NAME, b"").unwrap();
+    ended(&config, &[], "internal_redirect");
+    assert_eq!(envoy.metric("gen_ai_requests_total", &["chat", "m", "cut_short"]), None);
+    assert_eq!(envoy.metric("gen_ai_streams_active", &[]), Some(0));
+
+    let ticket = relayed::ticket().unwrap();
+    let ticket = ticket.header();
+    let ticket = ticket.to_str().unwrap();
+    let name = "x-spectral-bridge-ticket";
+    let first = ended(&config, &[(name, ticket)], "internal_redirect");
+    assert_eq!(first.header(HeaderType::Request, name), [ticket]);
+    ended(&config, &[(name, ticket)], "via_upstream");
+    assert_eq!(envoy.metric("gen_ai_requests_total", &["chat", "m", "cut_short"]), None);
+    assert_eq!(envoy.metric("gen_ai_streams_active", &[]), Some(0));
 }
 
 const STOP: u32 = 1;

@@ -39,7 +39,7 @@ impl Include {
         let json = header("content-type").is_some_and(|kind| kind.starts_with(b"application/json"));
         let length = header("content-length").and_then(|length| std::str::from_utf8(length).ok()?.parse().ok());
         let fits = length.is_none_or(|length: usize| length <= limit);
-        if completion && json && fits && !head.relayed && header("content-encoding").is_none() {
+        if completion && json && fits && !head.is_relayed() && header("content-encoding").is_none() {
             Self::Asking(limit)
         } else {
             Self::No
