@@ -327,6 +327,20 @@ fn a_request_is_held_only_to_be_made_to_ask() {
     assert_eq!(envoy.metric("gen_ai_include_usage_total", &["added"]), Some(1));
 }
 
+#[test]
+fn what_is_held_of_an_event_passes_before_trailers() {
+    let envoy = envoy();
+    let config = envoy.http(NAME, br#"{"include_usage":true}"#).unwrap();
+    let stream = config.stream().unwrap();
+    stream.request_headers(&ASK, false);
+    stream.request_body(&[b"{\"stream\":true}"], true);
+    stream.response_headers(&[(":status", "200"), EVENTS], false);
+    stream.response_body(&[b"data: 1\n\ndata: [DONE]\n"], false);
+    assert_eq!(stream.response_trailers(), CONTINUE);
+    let passed = stream.with(|stream| stream.body(BodyType::BufferedResponse));
+    assert_eq!(passed, b"data: [DONE]\n");
+}
+
 /// A stream that ends with these details in Envoy's log.
 fn ended(config: &HttpConfig, more: &[(&str, &str)], details: &str) -> Stream {
     let stream = asked(config, more);

@@ -147,6 +147,16 @@ impl Include {
             envoy.append_received_response_body(&out);
         }
     }
+
+    /// The answer ends with trailers: what is held of its last event passes before them.
+    pub(super) fn response_trailers<EHF: EnvoyHttpFilter>(&mut self, envoy: &mut EHF) {
+        let Self::Stripping(strip) = self else { return };
+        let mut out = Vec::new();
+        strip.end(&mut out);
+        if !out.is_empty() {
+            envoy.append_buffered_response_body(&out);
+        }
+    }
 }
 
 fn together<C: AsRef<[u8]>>(chunks: Option<Vec<C>>) -> Vec<u8> {

@@ -136,10 +136,11 @@ impl<EHF: EnvoyHttpFilter> HttpFilter<EHF> for Stream {
         ResponseBodyStatus::Continue
     }
 
-    fn on_response_trailers(&mut self, _: &mut EHF) -> ResponseTrailersStatus {
+    fn on_response_trailers(&mut self, envoy: &mut EHF) -> ResponseTrailersStatus {
         if let Watched::Http(exchange) = &mut self.watched {
             exchange.answered();
         }
+        self.include.response_trailers(envoy);
         ResponseTrailersStatus::Continue
     }
 

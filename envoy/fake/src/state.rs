@@ -422,6 +422,10 @@ impl Envoy for State {
 
     fn append_body(&self, stream: Handle, kind: BodyType, data: Vec<u8>) -> bool {
         self.stream(stream, |stream| {
+            // what is not buffered yet is begun, in a hook for trailers too
+            if matches!(kind, BodyType::BufferedRequest | BodyType::BufferedResponse) {
+                stream.bodies.entry(kind).or_default();
+            }
             stream.bodies.get_mut(&kind).map(|body| body.push(data)).is_some()
         })
     }
