@@ -276,8 +276,9 @@ fn a_request_is_held_only_to_be_made_to_ask() {
     };
     let long = [ASK[0], ASK[1], ASK[2], ("content-length", "1025")];
     let packed = [ASK[0], ASK[1], ASK[2], ("content-encoding", "gzip")];
+    let waiting = [ASK[0], ASK[1], ASK[2], ("expect", "100-continue")];
     let other = [ASK[0], (":path", "/v1/responses"), JSON];
-    for headers in [&long[..], &packed, &other, &ASK[..2]] {
+    for headers in [&long[..], &packed, &waiting, &other, &ASK[..2]] {
         assert_eq!(ask(headers).1, CONTINUE, "{headers:?}");
     }
 
@@ -325,6 +326,23 @@ fn a_request_is_held_only_to_be_made_to_ask() {
     assert_eq!(stream.with(|stream| stream.body(BodyType::ReceivedResponse)), b":");
     assert_eq!(number(&stream, "input_tokens"), Some(1.0));
     assert_eq!(envoy.metric("gen_ai_include_usage_total", &["added"]), Some(1));
+}
+
+#[test]
+fn a_request_is_not_held_beyond_what_envoy_buffers() {
+    let envoy = envoy();
+    let config = envoy.http(NAME, br#"{"include_usage":true}"#).unwrap();
+    let ask = |more: &[(&str, &str)]| {
+        let stream = config.stream_with(|stream| stream.buffer_limit = 16).unwrap();
+        let headers: Vec<_> = ASK.iter().chain(more).copied().collect();
+        let status = stream.request_headers(&headers, false);
+        (stream, status)
+    };
+    assert_eq!(ask(&[("content-length", "17")]).1, CONTINUE);
+    let (stream, status) = ask(&[]);
+    assert_eq!(status, STOP);
+    assert_eq!(stream.request_body(&[&[b' '; 17]], false), CONTINUE);
+    assert_eq!(envoy.metric("gen_ai_include_usage_total", &["too_large"]), Some(1));
 }
 
 #[test]
