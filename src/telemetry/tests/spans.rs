@@ -61,6 +61,11 @@ async fn without_one_valid_parent_a_trace_begins() {
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
         )]),
         headers(&[("traceparent", "junk"), ("tracestate", "a=1")]),
+        headers(&[("traceparent", "00-4bf92f3577b34da6-00f067aa0ba902b7-01")]),
+        headers(&[("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-b7-01")]),
+        headers(&[("traceparent", "00-+bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]),
+        headers(&[("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1")]),
+        headers(&[("traceparent", "0-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]),
     ] {
         let (after, spans) = through(&[], given.clone()).await;
         let span = &spans[0];
@@ -71,6 +76,15 @@ async fn without_one_valid_parent_a_trace_begins() {
         );
         let own = format!("00-{}-{}-01", hex(&span.trace_id), hex(&span.span_id));
         assert_eq!(after, headers(&[("traceparent", &own)]), "{given:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parent_of_a_later_version_or_with_more_flags_is_a_parent() {
+    let id = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7";
+    for given in [format!("00-{id}-03"), format!("01-{id}-01-more"), format!("cc-{id}-01")] {
+        let (_, spans) = through(&[], headers(&[("traceparent", &given)])).await;
+        assert_eq!(hex(&spans[0].parent_span_id), "00f067aa0ba902b7", "{given}");
     }
 }
 
