@@ -434,6 +434,33 @@ async fn the_relays_figures_are_those_of_the_status() {
     assert_eq!(traffic("io", "transmit", "ack"), "0");
 }
 
+/// For minutes after a push that changes a relay's key, its old client and its new one are there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_clients_of_one_name_are_added_up() {
+    let collector = Collector::start("grpc").await;
+    let mut process = busy();
+    let mut older = process.relays[0].clone();
+    older.state = RelayState::BackingOff;
+    process.relays.push(older);
+    let url = collector.url();
+    let source = Arc::new(Figures(Mutex::new(process)));
+    let telemetry = start_with(
+        &config::Telemetry::default(),
+        &[("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", &url)],
+        source,
+    );
+    telemetry.shutdown(GENEROUS).await;
+    let metrics = metrics_of(&collector.exports());
+    let values = |name: &str| -> Vec<_> {
+        let points = points(&metrics, &format!("spectral_bridge.relay.{name}"), &[]);
+        points.into_iter().map(|(_, value)| value).collect()
+    };
+    assert_eq!(values("connected"), ["1"]);
+    assert_eq!(values("requests"), ["10"]);
+    assert_eq!(values("responses"), ["14", "16"]);
+    assert_eq!(values("state").iter().filter(|value| *value == "1").count(), 2);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exports_tell_of_exports() {
     let collector = Collector::start("grpc").await;
