@@ -485,3 +485,28 @@ async fn exports_tell_of_exports() {
     assert!(seen("failures").contains(&(traces.clone(), "0".to_owned())));
     assert!(seen("dropped").contains(&(traces, "0".to_owned())));
 }
+
+/// Whoever asks names the host: each value is memory for good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hosts_become_labels_only_up_to_a_bound() {
+    let collector = Collector::start("grpc").await;
+    let telemetry = start_to(&collector, &[]);
+    let chat = Chat::new("gpt-4o", 1, 1);
+    for n in 0..150 {
+        let host = format!("host-{n}");
+        let exchange = Exchange {
+            server: Some((&host, 443)),
+            ..chat.exchange()
+        };
+        telemetry.finish(Span::default(), &exchange);
+    }
+    telemetry.shutdown(GENEROUS).await;
+    let metrics = metrics_of(&collector.exports());
+    let points = points(&metrics, "gen_ai.client.operation.duration", &[]);
+    let hosts: std::collections::BTreeSet<_> = points
+        .iter()
+        .map(|(seen, _)| (seen.get("server.address").cloned(), seen.get("server.port").cloned()))
+        .collect();
+    assert_eq!(hosts.len(), 101, "{hosts:?}");
+    assert!(hosts.contains(&(Some(r#""other""#.to_owned()), None)));
+}
