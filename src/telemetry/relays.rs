@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::Source;
 use super::names::{self, Kind, Metric};
 use super::outlet::Outlet;
+use crate::protocol::Fault;
 use crate::status::snapshot::{ProcessSnapshot, RelaySnapshot, RelayState, Traffic};
 
 /// Tells points of one relay to the sink: a value, and the attribute that it has besides the relay's name.
@@ -135,8 +136,10 @@ static RELAYS: &[(Metric, Observe)] = &[
         }
     }),
     (names::FAULTS, |relay, sink| {
-        for (code, count) in &relay.totals.faults {
-            sink(*count, &[KeyValue::new(names::ERROR_TYPE, code.clone())]);
+        // also those that never happened: an increase from nothing at all is none to Prometheus
+        for code in Fault::CODES {
+            let count = relay.totals.faults.get(code).copied().unwrap_or_default();
+            sink(count, &[KeyValue::new(names::ERROR_TYPE, code)]);
         }
     }),
     (names::RESENT_RESPONSES, |relay, sink| {
