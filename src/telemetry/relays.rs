@@ -126,6 +126,7 @@ static RELAYS: &[(Metric, Observe)] = &[
     (names::QUEUED, |relay, sink| sink(relay.queued, &[])),
     (names::HELD_RESPONSES, |relay, sink| sink(relay.held_responses, &[])),
     (names::HELD_BYTES, |relay, sink| sink(relay.held_bytes, &[])),
+    (names::HELD_LIMIT, |relay, sink| sink(relay.max_held_bytes, &[])),
     (names::REQUESTS, |relay, sink| sink(relay.totals.requests, &[])),
     (names::DUPLICATE_REQUESTS, |relay, sink| {
         sink(relay.totals.duplicate_requests, &[]);

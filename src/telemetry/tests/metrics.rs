@@ -356,6 +356,7 @@ fn busy() -> ProcessSnapshot {
         queued: 2,
         held_responses: 3,
         held_bytes: 4,
+        max_held_bytes: 18,
         ..RelaySnapshot::default()
     };
     let totals = &mut relay.totals;
@@ -397,6 +398,7 @@ async fn the_relays_figures_are_those_of_the_status() {
         ("requests.queued", 2),
         ("responses.held", 3),
         ("held", 4),
+        ("held.limit", 18),
         ("requests", 5),
         ("requests.duplicate", 6),
         ("responses.resent", 10),
