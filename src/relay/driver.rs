@@ -23,7 +23,7 @@ use crate::protocol::{
 };
 use crate::secret::Secret;
 use crate::status::snapshot::RelayState;
-use crate::telemetry::{Stage, Telemetry};
+use crate::telemetry::{Refusal, Stage, Telemetry};
 
 /// What a client needs to run, replaced as a whole when the configuration changes.
 #[derive(Debug, Clone)]
@@ -384,9 +384,20 @@ impl Driver {
                     // another process may have the configuration or the rights that this one lacks
                     Event::Stopped(_) => core.lock.release(),
                     Event::Acknowledged { waited } => self.wiring.telemetry.stage(relay, Stage::Ack, *waited),
+                    Event::Refused {
+                        id,
+                        code,
+                        status,
+                        trace,
+                    } => self.wiring.telemetry.refused(&Refusal {
+                        relay,
+                        request_id: id.as_str(),
+                        code,
+                        status: *status,
+                        trace,
+                    }),
                     Event::Connected(_)
                     | Event::Disconnected { .. }
-                    | Event::Refused { .. }
                     | Event::Faulted { .. }
                     | Event::TimedOut { .. }
                     | Event::ResponseExpired { .. }

@@ -6,7 +6,7 @@ use opentelemetry::{Array, KeyValue, StringValue, Value};
 
 use super::labels::{Label, Labels};
 use super::settings::Semconv;
-use super::{Exchange, Via, names};
+use super::{Exchange, Refusal, Via, names};
 use crate::config;
 use crate::usage::{Answer, Request, Usage};
 
@@ -177,6 +177,16 @@ impl Vocabulary {
     fn is_openai(&self) -> bool {
         self.provider.as_str() == "openai"
     }
+}
+
+/// What is told of a request that was refused: the model's conventions do not apply, since it was not asked.
+pub(super) fn of_refusal(refusal: &Refusal<'_>) -> Vec<KeyValue> {
+    let mut all = Attributes(Vec::with_capacity(4));
+    all.word(names::ERROR_TYPE, refusal.code);
+    all.int(names::STATUS_CODE, Some(refusal.status.into()));
+    all.text(names::RELAY_NAME, Some(refusal.relay));
+    all.text(names::REQUEST_ID, Some(refusal.request_id));
+    all.0
 }
 
 /// What is absent gets no attribute.
