@@ -378,38 +378,40 @@ impl Driver {
                     task.abort();
                 }
             }
-            Action::Report(event) => {
-                let relay = &self.wiring.relay.name;
-                match &event {
-                    // another process may have the configuration or the rights that this one lacks
-                    Event::Stopped(_) => core.lock.release(),
-                    Event::Acknowledged { waited } => self.wiring.telemetry.stage(relay, Stage::Ack, *waited),
-                    Event::Refused {
-                        id,
-                        code,
-                        status,
-                        trace,
-                    } => self.wiring.telemetry.refused(&Refusal {
-                        relay,
-                        request_id: id.as_str(),
-                        code,
-                        status: *status,
-                        trace,
-                    }),
-                    Event::Connected(_)
-                    | Event::Disconnected { .. }
-                    | Event::Faulted { .. }
-                    | Event::TimedOut { .. }
-                    | Event::ResponseExpired { .. }
-                    | Event::FrameIgnored(_)
-                    | Event::DrainStarted { .. }
-                    | Event::DrainEnded { .. } => {}
-                }
-                if let Some(error) = report::report(relay, &event, now) {
-                    core.last_error = Some(error);
-                }
-            }
+            Action::Report(event) => self.report(&event, core, now),
             Action::Finish => self.finished = true,
+        }
+    }
+
+    fn report(&self, event: &Event, core: &mut Core, now: Instant) {
+        let relay = &self.wiring.relay.name;
+        match event {
+            // another process may have the configuration or the rights that this one lacks
+            Event::Stopped(_) => core.lock.release(),
+            Event::Acknowledged { waited } => self.wiring.telemetry.stage(relay, Stage::Ack, *waited),
+            Event::Refused {
+                id,
+                code,
+                status,
+                trace,
+            } => self.wiring.telemetry.refused(&Refusal {
+                relay,
+                request_id: id.as_str(),
+                code,
+                status: *status,
+                trace,
+            }),
+            Event::Connected(_)
+            | Event::Disconnected { .. }
+            | Event::Faulted { .. }
+            | Event::TimedOut { .. }
+            | Event::ResponseExpired { .. }
+            | Event::FrameIgnored(_)
+            | Event::DrainStarted { .. }
+            | Event::DrainEnded { .. } => {}
+        }
+        if let Some(error) = report::report(relay, event, now) {
+            core.last_error = Some(error);
         }
     }
 
