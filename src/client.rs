@@ -142,6 +142,7 @@ impl Client {
             queued: requests.queued() as u64,
             held_responses: requests.held() as u64,
             held_bytes: core.budget.used() as u64,
+            max_held_bytes: self.relay.max_held_bytes as u64,
             totals: session.totals().clone(),
         }
     }

@@ -146,11 +146,14 @@ fn refused(result: Result<(), MetricsResult>) {
     }
 }
 
-const GAUGES: [(&str, Level); 6] = [
+const GAUGES: [(&str, Level); 7] = [
     ("relay_connected", |relay| {
         u64::from(relay.state == RelayState::Connected)
     }),
     ("relay_stopped", |relay| u64::from(relay.state == RelayState::Stopped)),
+    ("relay_waiting_for_lock", |relay| {
+        u64::from(relay.state == RelayState::WaitingForLock)
+    }),
     ("relay_requests_in_flight", |relay| relay.in_flight),
     ("relay_requests_queued", |relay| relay.queued),
     ("relay_held_responses", |relay| relay.held_responses),

@@ -64,6 +64,7 @@ fn statistics_follow_the_snapshots() {
     show(&bootstrap, &[&relay]);
     for (name, labels, value) in [
         ("relay_connected", &["eu"][..], Some(1)),
+        ("relay_waiting_for_lock", &["eu"], Some(0)),
         ("relay_requests_in_flight", &["eu"], Some(3)),
         ("relay_requests_total", &["eu"], Some(5)),
         ("relay_responses_total", &["eu", "2xx"], Some(4)),

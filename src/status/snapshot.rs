@@ -73,6 +73,9 @@ pub struct RelaySnapshot {
     pub held_responses: u64,
     /// Bytes of requests and responses held.
     pub held_bytes: u64,
+    /// As many as may be held.
+    #[serde(default)]
+    pub max_held_bytes: u64,
     /// Counts since the start.
     pub totals: Totals,
 }

@@ -203,6 +203,9 @@ fn describe_export(signal: &str, export: &ExportSnapshot) -> String {
         "\n\n{signal} to {} ({}): {} batches, {} failures",
         export.endpoint, export.protocol, export.batches, export.failures
     );
+    if export.dropped > 0 {
+        let _ = write!(text, ", {} dropped", export.dropped);
+    }
     if let Some(error) = &export.last_error {
         let (message, ago) = (&error.message, span(error.seconds_ago));
         let _ = write!(text, "\n  error    {}: {message} ({ago} ago)", error.code);
