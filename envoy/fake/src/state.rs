@@ -157,7 +157,6 @@ impl Record {
 /// The host that the module sees.
 pub(crate) struct State {
     record: Mutex<Record>,
-    next: AtomicUsize,
 }
 
 impl Default for State {
@@ -182,7 +181,6 @@ impl Default for State {
         };
         Self {
             record: Mutex::new(record),
-            next: AtomicUsize::new(1),
         }
     }
 }
@@ -193,7 +191,9 @@ impl State {
     }
 
     pub(crate) fn new_handle(&self) -> Handle {
-        Handle(self.next.fetch_add(1, Ordering::Relaxed))
+        /// One count for all: what an Envoy that has ended left behind must not be taken for the next one's.
+        static NEXT: AtomicUsize = AtomicUsize::new(1);
+        Handle(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
     /// A configuration or a stream, which can have schedulers.
