@@ -106,4 +106,4 @@ fn the_resource_stands_in_its_table() {
 }
 
 /// Namespaces of Envoy's dynamic metadata, which have the same spelling.
-const METADATA: &[&str] = &["spectral_bridge.gen_ai"];
+const METADATA: &[&str] = &["spectral_bridge.gen_ai", "spectral_bridge.auth"];

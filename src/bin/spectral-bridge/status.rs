@@ -110,6 +110,13 @@ fn describe(snapshot: &ProcessSnapshot) -> String {
         snapshot.version,
         span(snapshot.uptime_seconds)
     );
+    if let Some(gateway) = &snapshot.gateway {
+        let _ = write!(
+            text,
+            "\n\ngateway: {} requests under way on {} connections, {} requests so far",
+            gateway.active_requests, gateway.active_connections, gateway.total_requests
+        );
+    }
     for relay in &snapshot.relays {
         text.push('\n');
         text.push_str(&describe_relay(relay));
