@@ -14,6 +14,7 @@ mod errors;
 mod fields;
 mod forward;
 mod headers;
+mod labels;
 mod proxy;
 mod raw;
 mod relay;
@@ -42,7 +43,7 @@ use http::HeaderName;
 pub struct Config {
     /// The relays to connect to, at least one; names are unique.
     pub relays: Vec<Relay>,
-    /// Where requests are forwarded: Envoy's local listener.
+    /// Where requests are forwarded: Envoy's local listener, unless a relay has its own.
     pub forward: Forward,
     /// The loopback status server.
     pub status: Status,
@@ -51,6 +52,16 @@ pub struct Config {
 }
 
 impl Config {
+    /// Every secret that it names: keys, and values of forwarded headers.
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretSource> {
+        let own = self.relays.iter().filter_map(|relay| relay.forward.as_ref());
+        let headers = std::iter::once(&self.forward)
+            .chain(own)
+            .flat_map(|forward| &forward.headers);
+        let keys = self.relays.iter().map(|relay| &relay.api_key);
+        keys.chain(headers.map(|header| &header.value))
+    }
+
     /// Reads and checks a configuration.
     ///
     /// # Errors
@@ -58,8 +69,9 @@ impl Config {
     pub fn from_json(json: &[u8]) -> Result<Self, ConfigErrors> {
         read_whole(json, WANTED, &["relays", "forward", "status", "telemetry"], |fields| {
             let relays = fields.required("relays", "an array of at least one relay");
-            let relays = relays.and_then(|field| relay::read_all(&field));
             let forward = forward::read(fields.get("forward"));
+            let relays = relays.and_then(|field| relay::read_all(&field, forward.as_ref()));
+            let forward = forward.map(forward::Parts::whole);
             let status = status::read(fields.get("status"));
             let telemetry = telemetry::read(fields.get("telemetry"));
             Some(Self {
@@ -126,8 +138,32 @@ pub struct Relay {
     pub max_held_bytes: usize,
     /// Paths a relay may ask for, matched exactly (`PROTOCOL §2.2`).
     pub paths: Vec<String>,
+    /// How much of an answer leaves the network.
+    pub response_policy: ResponsePolicy,
     /// Response headers of the adapter that are passed on besides `content-type`.
     pub response_headers: Vec<HeaderName>,
+    /// Where its requests are forwarded, if elsewhere than the others'.
+    pub forward: Option<Forward>,
+    /// What telemetry, the log and the status say of it, by name.
+    pub labels: Vec<(String, String)>,
+}
+
+impl Relay {
+    /// Its own forward address, or the `common` one.
+    #[must_use]
+    pub fn forward_or<'a>(&'a self, common: &'a Forward) -> &'a Forward {
+        self.forward.as_ref().unwrap_or(common)
+    }
+}
+
+/// How much of an adapter's answer leaves the network.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ResponsePolicy {
+    /// All of it, byte for byte.
+    #[default]
+    Passthrough,
+    /// What the adapter contract names (`PROTOCOL §1`), and nothing else.
+    TextOnly,
 }
 
 /// A relay's WebSocket URL in parts.

@@ -6,11 +6,12 @@ use std::ops::RangeInclusive;
 use super::errors::shown;
 use super::fields::{Field, Fields};
 use super::raw::Node;
-use super::{Keepalive, ProtocolChoice, Relay, RelayUrl, SecretSource};
-use super::{defaults, duration, headers, proxy, secret_source, tls, url};
+use super::{Forward, Keepalive, ProtocolChoice, Relay, RelayUrl, ResponsePolicy, SecretSource};
+use super::{defaults, duration, forward, headers, labels, proxy, secret_source, tls, url};
+use crate::protocol::{endpoint, text_only};
 
-/// Reads `relays`.
-pub(super) fn read_all(field: &Field<'_>) -> Option<Vec<Relay>> {
+/// Reads `relays`; `common` is what `forward` says for those that do not say it themselves.
+pub(super) fn read_all(field: &Field<'_>, common: Option<&forward::Parts>) -> Option<Vec<Relay>> {
     let items = field.items("relays")?;
     if items.is_empty() || items.len() > defaults::MAX_RELAYS {
         return field.wrong(
@@ -28,7 +29,7 @@ pub(super) fn read_all(field: &Field<'_>) -> Option<Vec<Relay>> {
     let relays: Vec<Option<Relay>> = opened
         .iter()
         .zip(identities)
-        .map(|(fields, identity)| read(fields.as_ref()?, identity))
+        .map(|(fields, identity)| read(fields.as_ref()?, identity, common))
         .collect();
     relays.into_iter().collect()
 }
@@ -53,7 +54,7 @@ fn identity(fields: &Fields<'_>, only: bool) -> Identity {
     Identity { name, url, api_key }
 }
 
-fn read(fields: &Fields<'_>, identity: Identity) -> Option<Relay> {
+fn read(fields: &Fields<'_>, identity: Identity, common: Option<&forward::Parts>) -> Option<Relay> {
     let protocol = fields.or("protocol", ProtocolChoice::Auto, |field| protocol(&field));
     let tls = tls::read(fields, identity.url.as_ref());
     let proxy = proxy::read(fields);
@@ -71,9 +72,12 @@ fn read(fields: &Fields<'_>, identity: Identity) -> Option<Relay> {
         &defaults::SHUTDOWN_GRACE_RANGE,
     );
     let limits = limits(fields);
+    let policy = fields.or("response_policy", ResponsePolicy::default(), |field| policy(&field));
     let paths = fields.or("paths", defaults::PATHS.map(str::to_owned).to_vec(), |field| {
-        paths(&field)
+        paths(&field, policy)
     });
+    let forward = own_forward(fields, common);
+    let labels = fields.or("labels", Vec::new(), |field| labels::read(&field));
     let response_headers = fields.or("response_headers", Vec::new(), |field| {
         headers::read_response_headers(&field)
     });
@@ -93,7 +97,10 @@ fn read(fields: &Fields<'_>, identity: Identity) -> Option<Relay> {
         max_queued: limits.queued,
         max_held_bytes: limits.held_bytes,
         paths: paths?,
+        response_policy: policy?,
         response_headers: response_headers?,
+        forward: forward?,
+        labels: labels?,
     })
 }
 
@@ -187,8 +194,31 @@ fn limits(fields: &Fields<'_>) -> Option<Limits> {
     })
 }
 
-fn paths(field: &Field<'_>) -> Option<Vec<String>> {
-    let allowed = format!("one or both of {}", defaults::PATHS.join(", "));
+fn policy(field: &Field<'_>) -> Option<ResponsePolicy> {
+    let allowed = "passthrough or text_only";
+    match field.text(allowed)? {
+        "passthrough" => Some(ResponsePolicy::Passthrough),
+        "text_only" => Some(ResponsePolicy::TextOnly),
+        other => field.wrong(shown(other), allowed),
+    }
+}
+
+/// Each key that is absent here is as in the common `forward`, which is `None` when it was a mistake.
+fn own_forward(fields: &Fields<'_>, common: Option<&forward::Parts>) -> Option<Option<Forward>> {
+    let Some(field) = fields.get("forward") else {
+        return Some(None);
+    };
+    let own = forward::read(Some(field))?;
+    Some(Some(own.over(common?).whole()))
+}
+
+fn paths(field: &Field<'_>, policy: Option<ResponsePolicy>) -> Option<Vec<String>> {
+    let known: Vec<&str> = match policy {
+        // of other endpoints' answers the contract has nothing to keep
+        Some(ResponsePolicy::TextOnly) => text_only::PATHS.to_vec(),
+        Some(ResponsePolicy::Passthrough) | None => endpoint::ENDPOINTS.map(|endpoint| endpoint.path).to_vec(),
+    };
+    let allowed = format!("some of {}", known.join(", "));
     let items = field.items("paths")?;
     if items.is_empty() {
         return field.wrong("no paths", allowed);
@@ -197,12 +227,15 @@ fn paths(field: &Field<'_>) -> Option<Vec<String>> {
     let mut complete = true;
     for item in &items {
         match item.text(&allowed) {
-            // PROTOCOL §2.2: the client accepts only the protocol-defined endpoints
-            Some(path) if !defaults::PATHS.contains(&path) => {
-                let problem = format!(
-                    "{} is not a path of the protocol, others cannot be opened yet",
-                    shown(path)
-                );
+            // PROTOCOL §2.2: the client accepts only the protocol-defined endpoints; any other must be named here
+            Some(path) if !known.contains(&path) => {
+                let problem = match endpoint::find(path) {
+                    Some(_) => format!(
+                        "{} has no answers that response_policy text_only could reduce",
+                        shown(path)
+                    ),
+                    None => format!("{} is not a path that can be opened", shown(path)),
+                };
                 item.wrong::<()>(problem, &allowed);
             }
             Some(path) if paths.iter().any(|p| p == path) => {
@@ -237,7 +270,7 @@ fn refuse_twins(items: &[Field<'_>], identities: &[Identity]) {
     }
 }
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 19] = [
     "name",
     "url",
     "api_key",
@@ -253,7 +286,10 @@ const KEYS: [&str; 16] = [
     "max_queued",
     "max_held_bytes",
     "paths",
+    "response_policy",
     "response_headers",
+    "forward",
+    "labels",
 ];
 
 const URL: &str = "the relay's WebSocket URL, such as wss://relay.example.com/connect";

@@ -23,7 +23,7 @@ use crate::protocol::{
 };
 use crate::secret::Secret;
 use crate::status::snapshot::RelayState;
-use crate::telemetry::{Stage, Telemetry};
+use crate::telemetry::{Origin, Stage, Telemetry};
 
 /// What a client needs to run, replaced as a whole when the configuration changes.
 #[derive(Debug, Clone)]
@@ -40,6 +40,8 @@ pub struct Wiring {
     pub secrets: Arc<HeaderSecrets>,
     /// Who is told of each request.
     pub telemetry: Telemetry,
+    /// As whose it is told.
+    pub origin: Origin,
 }
 
 /// What a client is told from outside.
@@ -379,11 +381,12 @@ impl Driver {
                 }
             }
             Action::Report(event) => {
-                let relay = &self.wiring.relay.name;
                 match &event {
                     // another process may have the configuration or the rights that this one lacks
                     Event::Stopped(_) => core.lock.release(),
-                    Event::Acknowledged { waited } => self.wiring.telemetry.stage(relay, Stage::Ack, *waited),
+                    Event::Acknowledged { waited } => {
+                        self.wiring.telemetry.stage(&self.wiring.origin, Stage::Ack, *waited);
+                    }
                     Event::Connected(_)
                     | Event::Disconnected { .. }
                     | Event::Refused { .. }
@@ -394,7 +397,7 @@ impl Driver {
                     | Event::DrainStarted { .. }
                     | Event::DrainEnded { .. } => {}
                 }
-                if let Some(error) = report::report(relay, &event, now) {
+                if let Some(error) = report::report(&self.wiring.relay, &event, now) {
                     core.last_error = Some(error);
                 }
             }

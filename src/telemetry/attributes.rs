@@ -62,6 +62,9 @@ impl Vocabulary {
             attributes.push(KeyValue::new(names::SERVER_ADDRESS, cut(host)));
             attributes.push(KeyValue::new(names::SERVER_PORT, i64::from(port)));
         }
+        if let Via::Relay(relay) = exchange.via {
+            attributes.extend_from_slice(relay.labels());
+        }
         attributes
     }
 
@@ -99,8 +102,8 @@ impl Vocabulary {
         if let Some(missing) = exchange.missing {
             all.word(names::MISSING_REASON, missing.code());
         }
-        if let Via::Relay(name) = exchange.via {
-            all.text(names::RELAY_NAME, Some(name));
+        if let Via::Relay(relay) = exchange.via {
+            all.0.extend_from_slice(relay.all());
         }
         all.text(names::REQUEST_ID, exchange.request_id);
         all.0

@@ -6,9 +6,9 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 use tokio::sync::watch;
 
-use super::Source;
 use super::names::{self, Kind, Metric};
 use super::outlet::Outlet;
+use super::{Origin, Source};
 use crate::status::snapshot::{ProcessSnapshot, RelaySnapshot, RelayState, Traffic};
 
 /// Tells points of one relay to the sink: a value, and the attribute that it has besides the relay's name.
@@ -27,9 +27,10 @@ pub(super) fn observe(meter: &Meter, source: &Arc<dyn Source>, outlets: &[Arc<Ou
         let shared = Arc::clone(&shared);
         register(meter, metric, move |sink| {
             for relay in &shared.snapshot(reader).relays {
-                let name = KeyValue::new(names::RELAY_NAME, relay.name.clone());
+                let labels: Vec<_> = relay.labels.clone().into_iter().collect();
+                let own = Origin::new(&relay.name, &labels);
                 observe(relay, &mut |value, more| {
-                    let attributes: Vec<_> = more.iter().chain([&name]).cloned().collect();
+                    let attributes: Vec<_> = more.iter().chain(own.all()).cloned().collect();
                     sink(value, &attributes);
                 });
             }
