@@ -193,7 +193,7 @@ fn depth_and_size_of_what_is_skipped_do_not_matter() {
     assert!(text.len() < 300 && text.contains(r#""content":"ok""#), "{text:.300}");
 }
 
-// PROTOCOL §1: {"error": {"message": "..."}}
+// PROTOCOL §1: standard HTTP error status
 #[test]
 fn an_error_keeps_its_message_and_nothing_else() {
     let full = r#"{"error":{"message":"no \u00e9","type":"LEAK","param":"LEAK","code":"LEAK","trace":["LEAK"]},"host":"LEAK"}"#;

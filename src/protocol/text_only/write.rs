@@ -92,7 +92,7 @@ fn content<'a>(message: &Message<'a>, choice: &Choice<'_>) -> Result<&'a str, Mi
 pub(super) fn response(known: &Known<'_>, answer: &Response<'_>) -> Result<String, Misfit> {
     let items = answer.output.0.as_deref().ok_or(Misfit("output is not an array"))?;
     let status = match answer.status {
-        // PROTOCOL §1: `status` is optional
+        // the contract's own example has none
         None => r#""completed""#,
         Some(status) => one_of(status, &STATUSES).ok_or(Misfit("status is none that a response has"))?,
     };
