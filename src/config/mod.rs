@@ -69,14 +69,13 @@ impl Config {
     pub fn from_json(json: &[u8]) -> Result<Self, ConfigErrors> {
         read_whole(json, WANTED, &["relays", "forward", "status", "telemetry"], |fields| {
             let relays = fields.required("relays", "an array of at least one relay");
+            let relays = relays.and_then(|field| relay::read_all(&field));
             let forward = forward::read(fields.get("forward"));
-            let relays = relays.and_then(|field| relay::read_all(&field, forward.as_ref()));
-            let forward = forward.map(forward::Parts::whole);
             let status = status::read(fields.get("status"));
             let telemetry = telemetry::read(fields.get("telemetry"));
             Some(Self {
-                relays: relays?,
-                forward: forward?,
+                relays: relay::with_forward(relays?, forward.as_ref()?),
+                forward: forward?.whole(),
                 status: status?,
                 telemetry: telemetry?,
             })

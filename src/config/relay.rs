@@ -6,12 +6,12 @@ use std::ops::RangeInclusive;
 use super::errors::shown;
 use super::fields::{Field, Fields};
 use super::raw::Node;
-use super::{Forward, Keepalive, ProtocolChoice, Relay, RelayUrl, ResponsePolicy, SecretSource};
+use super::{Keepalive, ProtocolChoice, Relay, RelayUrl, ResponsePolicy, SecretSource};
 use super::{defaults, duration, forward, headers, labels, proxy, secret_source, tls, url};
 use crate::protocol::{endpoint, text_only};
 
-/// Reads `relays`; `common` is what `forward` says for those that do not say it themselves.
-pub(super) fn read_all(field: &Field<'_>, common: Option<&forward::Parts>) -> Option<Vec<Relay>> {
+/// Reads `relays`, each with what it says of its own `forward`.
+pub(super) fn read_all(field: &Field<'_>) -> Option<Vec<Read>> {
     let items = field.items("relays")?;
     if items.is_empty() || items.len() > defaults::MAX_RELAYS {
         return field.wrong(
@@ -26,12 +26,24 @@ pub(super) fn read_all(field: &Field<'_>, common: Option<&forward::Parts>) -> Op
         .map(|fields| fields.as_ref().map(|f| identity(f, only)).unwrap_or_default())
         .collect();
     refuse_twins(&items, &identities);
-    let relays: Vec<Option<Relay>> = opened
+    let relays: Vec<Option<Read>> = opened
         .iter()
         .zip(identities)
-        .map(|(fields, identity)| read(fields.as_ref()?, identity, common))
+        .map(|(fields, identity)| read(fields.as_ref()?, identity))
         .collect();
     relays.into_iter().collect()
+}
+
+/// A relay, and what it says of its own `forward`.
+pub(super) type Read = (Relay, Option<forward::Parts>);
+
+/// The relays; each key of a `forward` of their own that is absent is as in the `common` one.
+pub(super) fn with_forward(relays: Vec<Read>, common: &forward::Parts) -> Vec<Relay> {
+    let whole = |(relay, own): Read| Relay {
+        forward: own.map(|own| own.over(common).whole()),
+        ..relay
+    };
+    relays.into_iter().map(whole).collect()
 }
 
 /// What tells relays apart. Each part is `None` when it was a mistake.
@@ -54,7 +66,7 @@ fn identity(fields: &Fields<'_>, only: bool) -> Identity {
     Identity { name, url, api_key }
 }
 
-fn read(fields: &Fields<'_>, identity: Identity, common: Option<&forward::Parts>) -> Option<Relay> {
+fn read(fields: &Fields<'_>, identity: Identity) -> Option<Read> {
     let protocol = fields.or("protocol", ProtocolChoice::Auto, |field| protocol(&field));
     let tls = tls::read(fields, identity.url.as_ref());
     let proxy = proxy::read(fields);
@@ -76,13 +88,13 @@ fn read(fields: &Fields<'_>, identity: Identity, common: Option<&forward::Parts>
     let paths = fields.or("paths", defaults::PATHS.map(str::to_owned).to_vec(), |field| {
         paths(&field, policy)
     });
-    let forward = own_forward(fields, common);
+    let forward = fields.or("forward", None, |field| forward::read(Some(field)).map(Some));
     let labels = fields.or("labels", Vec::new(), |field| labels::read(&field));
     let response_headers = fields.or("response_headers", Vec::new(), |field| {
         headers::read_response_headers(&field)
     });
     let limits = limits?;
-    Some(Relay {
+    let relay = Relay {
         name: identity.name?,
         url: identity.url?,
         api_key: identity.api_key?,
@@ -99,9 +111,10 @@ fn read(fields: &Fields<'_>, identity: Identity, common: Option<&forward::Parts>
         paths: paths?,
         response_policy: policy?,
         response_headers: response_headers?,
-        forward: forward?,
+        forward: None,
         labels: labels?,
-    })
+    };
+    Some((relay, forward?))
 }
 
 fn name(fields: &Fields<'_>, only: bool) -> Option<String> {
@@ -201,15 +214,6 @@ fn policy(field: &Field<'_>) -> Option<ResponsePolicy> {
         "text_only" => Some(ResponsePolicy::TextOnly),
         other => field.wrong(shown(other), allowed),
     }
-}
-
-/// Each key that is absent here is as in the common `forward`, which is `None` when it was a mistake.
-fn own_forward(fields: &Fields<'_>, common: Option<&forward::Parts>) -> Option<Option<Forward>> {
-    let Some(field) = fields.get("forward") else {
-        return Some(None);
-    };
-    let own = forward::read(Some(field))?;
-    Some(Some(own.over(common?).whole()))
 }
 
 fn paths(field: &Field<'_>, policy: Option<ResponsePolicy>) -> Option<Vec<String>> {

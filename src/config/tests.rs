@@ -298,8 +298,8 @@ fn a_key_written_twice_is_refused() {
     let error = Config::from_json(json).unwrap_err().to_string();
     assert_eq!(
         error,
-        "forward.headers.x-a: written twice; write each key once\n\
-         relays[0].url: written twice; write each key once"
+        "relays[0].url: written twice; write each key once\n\
+         forward.headers.x-a: written twice; write each key once"
     );
 }
 
@@ -845,9 +845,6 @@ fn every_mistake_is_reported_at_once() {
         paths,
         [
             "statsu",
-            "forward.to",
-            "forward.headers.host",
-            "forward.headers.host.env",
             "relays[1].colour",
             "relays[0].url",
             "relays[0].api_key",
@@ -857,6 +854,9 @@ fn every_mistake_is_reported_at_once() {
             "relays[0].max_frame_bytes",
             "relays[1].protocol",
             "relays[1].request_timeout",
+            "forward.to",
+            "forward.headers.host",
+            "forward.headers.host.env",
             "status.listen",
         ]
     );
