@@ -6,7 +6,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{self, SecretSource};
@@ -14,7 +13,8 @@ use crate::forward::{Budget, Forwarder, HeaderSecrets};
 use crate::relay::{Command, Core, Driver, LastError, Wiring};
 use crate::secret::Secret;
 use crate::status::snapshot::{self, RelaySnapshot, RelayState};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Origin, Telemetry};
+use crate::threads::Threads;
 
 /// A running client.
 #[derive(Debug)]
@@ -25,18 +25,20 @@ pub struct Client {
     core: Arc<Mutex<Core>>,
     commands: mpsc::Sender<Command>,
     done: watch::Receiver<bool>,
+    threads: Threads,
 }
 
 impl Client {
-    /// Starts a client on `runtime`; with `drained`, one that never dials.
+    /// Starts a client on these `threads`; with `drained`, one that never dials.
     #[must_use]
     pub fn spawn(
-        runtime: &Handle,
+        threads: Threads,
         relay: config::Relay,
         forward: &config::Forward,
         telemetry: Telemetry,
         drained: bool,
     ) -> Self {
+        let runtime = threads.handle();
         let relay = Arc::new(relay);
         let wiring = wiring(&relay, forward, &telemetry);
         let core = Arc::new(Mutex::new(Core::new(&wiring)));
@@ -60,6 +62,7 @@ impl Client {
             core,
             commands,
             done,
+            threads,
         }
     }
 
@@ -118,6 +121,11 @@ impl Client {
         }
     }
 
+    /// Ends its threads, `within` at most. Blocks.
+    pub fn join(self, within: Duration) {
+        self.threads.join(within);
+    }
+
     /// What the status shows.
     #[must_use]
     pub fn snapshot(&self) -> RelaySnapshot {
@@ -127,6 +135,7 @@ impl Client {
         let requests = session.requests();
         RelaySnapshot {
             name: self.relay.name.clone(),
+            labels: self.relay.labels.iter().cloned().collect(),
             url: self.relay.url.to_string(),
             state: self.state(&core),
             since_seconds: now
@@ -171,6 +180,7 @@ fn wiring(relay: &Arc<config::Relay>, forward: &config::Forward, telemetry: &Tel
     let secrets = Arc::new(HeaderSecrets::new(forward.headers.clone()));
     let forwarder = Forwarder::new(relay, forward, Arc::clone(&secrets), budget.clone(), telemetry.clone());
     Wiring {
+        origin: Origin::new(&relay.name, &relay.labels),
         relay: Arc::clone(relay),
         forward_to: forward.to.clone(),
         forwarder: Arc::new(forwarder),

@@ -20,6 +20,12 @@ pub trait FromFields<'de>: Default {
 /// A `T` if the JSON value is an object, else `None`: never an error for being another kind of value.
 pub struct Object<T>(pub Option<T>);
 
+impl<T> Default for Object<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
 /// Reads `text`; `None` when it is JSON but no object.
 ///
 /// # Errors

@@ -5,7 +5,7 @@
 //! | Ring | Modules | What they may do |
 //! |---|---|---|
 //! | pure | [`protocol`], [`usage`], [`config`], [`json`], [`auth::tokens`], [`status::snapshot`], [`telemetry::names`] | compute and return values |
-//! | shell | [`relay`], [`forward`], [`status::server`], [`secret`], [`auth::file`], [`telemetry`], [`relayed`], [`gateway`], [`client`], [`registry`] | own sockets, tasks and timers |
+//! | shell | [`relay`], [`forward`], [`status::server`], [`secret`], [`auth::file`], [`telemetry`], [`relayed`], [`threads`], [`gateway`], [`client`], [`registry`] | own sockets, tasks and timers |
 //! | seam | [`module`], [`filter`], [`auth`], [`stats`] | talk to Envoy, through the SDK in `envoy/sdk` |
 //!
 //! Arrows point inward: seam → shell → pure.
@@ -31,4 +31,5 @@ pub mod secret;
 pub mod stats;
 pub mod status;
 pub mod telemetry;
+pub mod threads;
 pub mod usage;

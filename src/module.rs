@@ -5,6 +5,7 @@
 //! relays. In `--mode validate` a configuration is
 //! checked and nothing is started.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -261,18 +262,37 @@ fn checked(config: &[u8]) -> Option<Config> {
         tracing::warn!("configuration of {NAME:?}: {warning}");
     }
     warn_of_absent_secrets(&config);
-    Some(config)
+    refuse_shared_keys(&config).then_some(config)
 }
 
 /// A secret may arrive later, so its absence is no mistake of the configuration.
 fn warn_of_absent_secrets(config: &Config) {
-    let keys = config.relays.iter().map(|relay| &relay.api_key);
-    let headers = config.forward.headers.iter().map(|header| &header.value);
-    for source in keys.chain(headers) {
+    for source in config.secrets() {
         if let Err(error) = Secret::read(source) {
             tracing::warn!("configuration of {NAME:?}: {error}");
         }
     }
+}
+
+/// Whether no two relays show the same key at the same place, whatever their variables and files are called.
+fn refuse_shared_keys(config: &Config) -> bool {
+    let mut seen = HashMap::new();
+    let mut apart = true;
+    for relay in &config.relays {
+        // one that is absent may arrive later
+        let Ok(key) = Secret::read(&relay.api_key) else {
+            continue;
+        };
+        if let Some(first) = seen.insert((&relay.url, key.fingerprint()), &relay.name) {
+            tracing::error!(
+                "configuration of {NAME:?}: relays {first:?} and {:?} have the same url and their api_key is the same; \
+                 one relay per key: two would take the connection from each other",
+                relay.name
+            );
+            apart = false;
+        }
+    }
+    apart
 }
 
 fn start(config: Config) -> Option<Lease> {

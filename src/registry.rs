@@ -20,6 +20,7 @@ use crate::gateway::Watched;
 use crate::status::server::{Control, StatusServer};
 use crate::status::snapshot::{GatewaySnapshot, ProcessSnapshot, RelaySnapshot};
 use crate::telemetry::{Environment, Source, Telemetry};
+use crate::threads::Threads;
 
 /// The process's clients. One is enough: see [`registry`].
 #[derive(Debug, Default)]
@@ -132,8 +133,16 @@ impl Registry {
         let telemetry = self.telemetry_of(&mut state, &runtime, &telemetry);
         let lease = state.next_id();
         let mut clients = Vec::with_capacity(relays.len());
+        let mut failed = None;
         for relay in relays {
-            clients.push(state.ask(&runtime, lease, relay, &forward, &telemetry));
+            let forward = relay.forward_or(&forward).clone();
+            match state.ask(lease, relay, &forward, &telemetry) {
+                Ok(client) => clients.push(client),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
         }
         if let Some(gateway) = gateway {
             state.gateways.insert(lease, Watched::new(gateway));
@@ -144,12 +153,15 @@ impl Registry {
             server: StatusServer::spawn(&runtime, status.listen, control),
         };
         state.servers.entry(status.listen).or_insert_with(spawn).leases += 1;
-        Ok(Lease {
+        drop(state);
+        let lease = Lease {
             registry: Arc::clone(self),
             id: lease,
             clients,
             server: status.listen,
-        })
+        };
+        // dropping the lease ends what was started for it
+        failed.map_or(Ok(lease), Err)
     }
 
     /// The process's telemetry, for a filter with these settings.
@@ -272,13 +284,17 @@ impl Registry {
             (released, server, telemetry, state.handle())
         };
         if let Some(runtime) = runtime {
-            let (over, is_over) = mpsc::channel::<()>();
+            let (over, is_over) = mpsc::channel();
             runtime.spawn(async move {
-                end(released, server, telemetry).await;
-                drop(over);
+                // an error means that nobody waits any more
+                let _ = over.send(end(released, server, telemetry).await);
             });
-            // Nothing is sent: it ends when the task does.
-            let _ = is_over.recv();
+            // an error means that the task is gone, and with it the clients
+            let ended = is_over.recv().unwrap_or_default();
+            let until = Instant::now() + JOIN_TIMEOUT;
+            for client in ended {
+                client.join(until.saturating_duration_since(Instant::now()));
+            }
         }
         let last = {
             let mut state = self.lock();
@@ -329,12 +345,11 @@ impl State {
     /// Hands `relay` to the client that serves its key already, or starts one.
     fn ask(
         &mut self,
-        runtime: &Handle,
         lease: u64,
         relay: config::Relay,
         forward: &config::Forward,
         telemetry: &Telemetry,
-    ) -> u64 {
+    ) -> std::io::Result<u64> {
         let asked = Asked {
             lease,
             relay: relay.clone(),
@@ -345,10 +360,11 @@ impl State {
         if let Some((id, shared)) = serving {
             shared.client.reconfigure(relay, forward, telemetry);
             shared.asked.push(asked);
-            return *id;
+            return Ok(*id);
         }
         // who drains goes away: nothing new begins
-        let client = Client::spawn(runtime, relay, forward, telemetry.clone(), self.draining);
+        let threads = Threads::start(&relay.name)?;
+        let client = Client::spawn(threads, relay, forward, telemetry.clone(), self.draining);
         let id = self.next_id();
         self.clients.insert(
             id,
@@ -357,7 +373,7 @@ impl State {
                 asked: vec![asked],
             },
         );
-        id
+        Ok(id)
     }
 
     /// Takes back what `lease` asked of a client; returns the client when nobody else asks for it.
@@ -391,8 +407,12 @@ impl State {
     }
 }
 
-/// Ends clients, a server and the telemetry that nobody leases any more.
-async fn end(clients: Vec<Client>, server: Option<StatusServer>, telemetry: Option<(Telemetry, Arc<Figures>)>) {
+/// Ends clients, a server and the telemetry that nobody leases any more; gives the clients, whose threads are left.
+async fn end(
+    clients: Vec<Client>,
+    server: Option<StatusServer>,
+    telemetry: Option<(Telemetry, Arc<Figures>)>,
+) -> Vec<Client> {
     for client in &clients {
         client.drain(client.grace().min(RELEASE_GRACE));
     }
@@ -410,6 +430,7 @@ async fn end(clients: Vec<Client>, server: Option<StatusServer>, telemetry: Opti
     if let Some(server) = server {
         server.stop().await;
     }
+    clients
 }
 
 impl Drop for Lease {
@@ -500,7 +521,7 @@ impl Control for Registry {
     }
 }
 
-/// The relay's socket and the forwarding tasks are light; Envoy's own threads do the rest.
+/// For the status and for telemetry; each relay has threads of its own.
 const WORKERS: usize = 2;
 
 /// What may follow a grace: the close handshake and the socket's end.

@@ -8,26 +8,52 @@ use super::raw::Node;
 use super::{Forward, ForwardHeader, ForwardTo};
 use super::{defaults, headers, secret_source, url};
 
-/// Reads `forward`; absent means Envoy's Unix socket and no headers.
-pub(super) fn read(field: Option<Field<'_>>) -> Option<Forward> {
+/// What was written; what is absent is somebody else's to say.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Parts {
+    to: Option<ForwardTo>,
+    authority: Option<String>,
+    headers: Option<Vec<ForwardHeader>>,
+}
+
+impl Parts {
+    /// These, and where they say nothing, the `common` ones.
+    pub(super) fn over(self, common: &Self) -> Self {
+        Self {
+            to: self.to.or_else(|| common.to.clone()),
+            authority: self.authority.or_else(|| common.authority.clone()),
+            headers: self.headers.or_else(|| common.headers.clone()),
+        }
+    }
+
+    /// With Envoy's Unix socket, its name and no headers where they say nothing.
+    pub(super) fn whole(self) -> Forward {
+        let to = self.to.unwrap_or_else(default_to);
+        let authority = self.authority.unwrap_or_else(|| match &to {
+            ForwardTo::Unix(_) => defaults::FORWARD_AUTHORITY.to_owned(),
+            ForwardTo::Tcp { host, port } => url::authority(host, *port),
+        });
+        let headers = self.headers.unwrap_or_default();
+        Forward { to, authority, headers }
+    }
+}
+
+/// Reads `forward`.
+pub(super) fn read(field: Option<Field<'_>>) -> Option<Parts> {
     let Some(field) = field else {
-        return Some(assemble(default_to(), None, Vec::new()));
+        return Some(Parts::default());
     };
     let fields = field.object(&["to", "authority", "headers", "insecure_forward"])?;
     let insecure = fields.flag("insecure_forward");
-    let to = fields.or("to", default_to(), |field| address(&field, insecure));
+    let to = fields.or("to", None, |field| address(&field, insecure).map(Some));
     let authority = fields.or("authority", None, |field| authority(&field).map(Some));
-    let headers = fields.or("headers", Vec::new(), |field| set_headers(&field));
+    let headers = fields.or("headers", None, |field| set_headers(&field).map(Some));
     insecure?;
-    Some(assemble(to?, authority?, headers?))
-}
-
-fn assemble(to: ForwardTo, authority: Option<String>, headers: Vec<ForwardHeader>) -> Forward {
-    let authority = authority.unwrap_or_else(|| match &to {
-        ForwardTo::Unix(_) => defaults::FORWARD_AUTHORITY.to_owned(),
-        ForwardTo::Tcp { host, port } => url::authority(host, *port),
-    });
-    Forward { to, authority, headers }
+    Some(Parts {
+        to: to?,
+        authority: authority?,
+        headers: headers?,
+    })
 }
 
 fn default_to() -> ForwardTo {

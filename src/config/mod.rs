@@ -16,6 +16,7 @@ mod fields;
 mod forward;
 mod gateway;
 mod headers;
+mod labels;
 mod proxy;
 mod raw;
 mod relay;
@@ -45,7 +46,7 @@ use http::HeaderName;
 pub struct Config {
     /// The relays to connect to; names are unique. None only where another job is configured.
     pub relays: Vec<Relay>,
-    /// Where requests are forwarded: Envoy's local listener.
+    /// Where requests are forwarded: Envoy's local listener, unless a relay has its own.
     pub forward: Forward,
     /// The loopback status server.
     pub status: Status,
@@ -56,6 +57,16 @@ pub struct Config {
 }
 
 impl Config {
+    /// Every secret that it names: keys, and values of forwarded headers.
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretSource> {
+        let own = self.relays.iter().filter_map(|relay| relay.forward.as_ref());
+        let headers = std::iter::once(&self.forward)
+            .chain(own)
+            .flat_map(|forward| &forward.headers);
+        let keys = self.relays.iter().map(|relay| &relay.api_key);
+        keys.chain(headers.map(|header| &header.value))
+    }
+
     /// Reads and checks a configuration.
     ///
     /// # Errors
@@ -69,8 +80,8 @@ impl Config {
             let gateway = gateway::read(fields.get("gateway"));
             let telemetry = telemetry::read(fields.get("telemetry"));
             Some(Self {
-                relays: relays?,
-                forward: forward?,
+                relays: relay::with_forward(relays?, forward.as_ref()?),
+                forward: forward?.whole(),
                 status: status?,
                 gateway: gateway?,
                 telemetry: telemetry?,
@@ -138,8 +149,32 @@ pub struct Relay {
     pub max_held_bytes: usize,
     /// Paths a relay may ask for, matched exactly (`PROTOCOL §2.2`).
     pub paths: Vec<String>,
+    /// How much of an answer leaves the network.
+    pub response_policy: ResponsePolicy,
     /// Response headers of the adapter that are passed on besides `content-type`.
     pub response_headers: Vec<HeaderName>,
+    /// Where its requests are forwarded, if elsewhere than the others'.
+    pub forward: Option<Forward>,
+    /// What telemetry, the log and the status say of it, by name.
+    pub labels: Vec<(String, String)>,
+}
+
+impl Relay {
+    /// Its own forward address, or the `common` one.
+    #[must_use]
+    pub fn forward_or<'a>(&'a self, common: &'a Forward) -> &'a Forward {
+        self.forward.as_ref().unwrap_or(common)
+    }
+}
+
+/// How much of an adapter's answer leaves the network.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ResponsePolicy {
+    /// All of it, byte for byte.
+    #[default]
+    Passthrough,
+    /// What the adapter contract names (`PROTOCOL §1`), and nothing else.
+    TextOnly,
 }
 
 /// A relay's WebSocket URL in parts.

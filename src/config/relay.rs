@@ -6,11 +6,12 @@ use std::ops::RangeInclusive;
 use super::errors::shown;
 use super::fields::{Field, Fields};
 use super::raw::Node;
-use super::{Keepalive, ProtocolChoice, Relay, RelayUrl, SecretSource};
-use super::{defaults, duration, headers, proxy, secret_source, tls, url};
+use super::{Keepalive, ProtocolChoice, Relay, RelayUrl, ResponsePolicy, SecretSource};
+use super::{defaults, duration, forward, headers, labels, proxy, secret_source, tls, url};
+use crate::protocol::{endpoint, text_only};
 
-/// Reads `relays`; there may be none when the process is `busy` otherwise.
-pub(super) fn read_all(fields: &Fields<'_>, busy: bool) -> Option<Vec<Relay>> {
+/// Reads `relays`, each with what it says of its own `forward`; there may be none when the process is `busy` otherwise.
+pub(super) fn read_all(fields: &Fields<'_>, busy: bool) -> Option<Vec<Read>> {
     let field = match fields.get("relays") {
         Some(field) => field,
         None if busy => return Some(Vec::new()),
@@ -33,7 +34,7 @@ pub(super) fn read_all(fields: &Fields<'_>, busy: bool) -> Option<Vec<Relay>> {
         .map(|fields| fields.as_ref().map(|f| identity(f, only)).unwrap_or_default())
         .collect();
     refuse_twins(&items, &identities);
-    let relays: Vec<Option<Relay>> = opened
+    let relays: Vec<Option<Read>> = opened
         .iter()
         .zip(identities)
         .map(|(fields, identity)| read(fields.as_ref()?, identity))
@@ -42,6 +43,17 @@ pub(super) fn read_all(fields: &Fields<'_>, busy: bool) -> Option<Vec<Relay>> {
 }
 
 const SOME_JOB: &str = "an array of at least one relay, or another job: gateway or status";
+/// A relay, and what it says of its own `forward`.
+pub(super) type Read = (Relay, Option<forward::Parts>);
+
+/// The relays; each key of a `forward` of their own that is absent is as in the `common` one.
+pub(super) fn with_forward(relays: Vec<Read>, common: &forward::Parts) -> Vec<Relay> {
+    let whole = |(relay, own): Read| Relay {
+        forward: own.map(|own| own.over(common).whole()),
+        ..relay
+    };
+    relays.into_iter().map(whole).collect()
+}
 
 /// What tells relays apart. Each part is `None` when it was a mistake.
 #[derive(Default)]
@@ -63,7 +75,7 @@ fn identity(fields: &Fields<'_>, only: bool) -> Identity {
     Identity { name, url, api_key }
 }
 
-fn read(fields: &Fields<'_>, identity: Identity) -> Option<Relay> {
+fn read(fields: &Fields<'_>, identity: Identity) -> Option<Read> {
     let protocol = fields.or("protocol", ProtocolChoice::Auto, |field| protocol(&field));
     let tls = tls::read(fields, identity.url.as_ref());
     let proxy = proxy::read(fields);
@@ -81,14 +93,17 @@ fn read(fields: &Fields<'_>, identity: Identity) -> Option<Relay> {
         &defaults::SHUTDOWN_GRACE_RANGE,
     );
     let limits = limits(fields);
+    let policy = fields.or("response_policy", ResponsePolicy::default(), |field| policy(&field));
     let paths = fields.or("paths", defaults::PATHS.map(str::to_owned).to_vec(), |field| {
-        paths(&field)
+        paths(&field, policy)
     });
+    let forward = fields.or("forward", None, |field| forward::read(Some(field)).map(Some));
+    let labels = fields.or("labels", Vec::new(), |field| labels::read(&field));
     let response_headers = fields.or("response_headers", Vec::new(), |field| {
         headers::read_response_headers(&field)
     });
     let limits = limits?;
-    Some(Relay {
+    let relay = Relay {
         name: identity.name?,
         url: identity.url?,
         api_key: identity.api_key?,
@@ -103,8 +118,12 @@ fn read(fields: &Fields<'_>, identity: Identity) -> Option<Relay> {
         max_queued: limits.queued,
         max_held_bytes: limits.held_bytes,
         paths: paths?,
+        response_policy: policy?,
         response_headers: response_headers?,
-    })
+        forward: None,
+        labels: labels?,
+    };
+    Some((relay, forward?))
 }
 
 fn name(fields: &Fields<'_>, only: bool) -> Option<String> {
@@ -197,8 +216,22 @@ fn limits(fields: &Fields<'_>) -> Option<Limits> {
     })
 }
 
-fn paths(field: &Field<'_>) -> Option<Vec<String>> {
-    let allowed = format!("one or both of {}", defaults::PATHS.join(", "));
+fn policy(field: &Field<'_>) -> Option<ResponsePolicy> {
+    let allowed = "passthrough or text_only";
+    match field.text(allowed)? {
+        "passthrough" => Some(ResponsePolicy::Passthrough),
+        "text_only" => Some(ResponsePolicy::TextOnly),
+        other => field.wrong(shown(other), allowed),
+    }
+}
+
+fn paths(field: &Field<'_>, policy: Option<ResponsePolicy>) -> Option<Vec<String>> {
+    let known: Vec<&str> = match policy {
+        // of other endpoints' answers the contract has nothing to keep
+        Some(ResponsePolicy::TextOnly) => text_only::PATHS.to_vec(),
+        Some(ResponsePolicy::Passthrough) | None => endpoint::ENDPOINTS.map(|endpoint| endpoint.path).to_vec(),
+    };
+    let allowed = format!("some of {}", known.join(", "));
     let items = field.items("paths")?;
     if items.is_empty() {
         return field.wrong("no paths", allowed);
@@ -207,12 +240,15 @@ fn paths(field: &Field<'_>) -> Option<Vec<String>> {
     let mut complete = true;
     for item in &items {
         match item.text(&allowed) {
-            // PROTOCOL §2.2: the client accepts only the protocol-defined endpoints
-            Some(path) if !defaults::PATHS.contains(&path) => {
-                let problem = format!(
-                    "{} is not a path of the protocol, others cannot be opened yet",
-                    shown(path)
-                );
+            // PROTOCOL §2.2: the client accepts only the protocol-defined endpoints; any other must be named here
+            Some(path) if !known.contains(&path) => {
+                let problem = match endpoint::find(path) {
+                    Some(_) => format!(
+                        "{} has no answers that response_policy text_only could reduce",
+                        shown(path)
+                    ),
+                    None => format!("{} is not a path that can be opened", shown(path)),
+                };
                 item.wrong::<()>(problem, &allowed);
             }
             Some(path) if paths.iter().any(|p| p == path) => {
@@ -247,7 +283,7 @@ fn refuse_twins(items: &[Field<'_>], identities: &[Identity]) {
     }
 }
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 19] = [
     "name",
     "url",
     "api_key",
@@ -263,7 +299,10 @@ const KEYS: [&str; 16] = [
     "max_queued",
     "max_held_bytes",
     "paths",
+    "response_policy",
     "response_headers",
+    "forward",
+    "labels",
 ];
 
 const URL: &str = "the relay's WebSocket URL, such as wss://relay.example.com/connect";

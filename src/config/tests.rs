@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod relays;
+
 /// A relay with nothing but what is required, and `extra` laid over it.
 fn relay(extra: Value) -> Value {
     let mut relay = json!({"url": "wss://relay.example.com/connect", "api_key": {"env": "KEY"}});
@@ -82,7 +84,10 @@ fn defaults_fill_everything_but_url_and_key() {
         max_queued: 16_384,
         max_held_bytes: 268_435_456,
         paths: vec!["/v1/chat/completions".into(), "/v1/responses".into()],
+        response_policy: ResponsePolicy::Passthrough,
         response_headers: vec![],
+        forward: None,
+        labels: vec![],
     };
     assert_eq!(config.relays, [expected]);
     let forward = Forward {
@@ -305,7 +310,8 @@ fn mistakes_in_a_relay() {
     let url = "the relay's WebSocket URL, such as wss://relay.example.com/connect";
     let frame = "a whole number from 65536 to 16777216";
     let name = "1 to 64 of A-Z a-z 0-9 . _ -, with at least one letter or digit";
-    let paths = "one or both of /v1/chat/completions, /v1/responses";
+    let paths = "some of /v1/chat/completions, /v1/responses, /v1/completions, /v1/embeddings, /v1/audio/speech, \
+                 /v1/audio/transcriptions, /v1/images/generations, /v1/images/edits, /v1/models";
     let interval = "a duration from 100ms to 1h, such as \"10s\"";
     let long = "n".repeat(65);
     let table: Vec<(&str, Value, String)> = vec![
@@ -451,8 +457,8 @@ fn mistakes_in_a_relay() {
         ("paths", json!("/v1/responses"), "a string; an array of paths".into()),
         (
             "paths[0]",
-            json!("/v1/embeddings"),
-            format!("\"/v1/embeddings\" is not a path of the protocol, others cannot be opened yet; {paths}"),
+            json!("/v1/models/gpt-4o"),
+            format!("\"/v1/models/gpt-4o\" is not a path that can be opened; {paths}"),
         ),
         ("paths[0]", json!(1), format!("1; {paths}")),
         (
@@ -577,7 +583,8 @@ fn relays_are_told_apart() {
     refused(&json!({"relays": {}}), &["relays: an object; an array of relays"]);
     refused(&json!({}), &[&format!("relays: missing; {some}")]);
     let keys = "name, url, api_key, protocol, insecure, tls, proxy, keepalive, max_frame_bytes, request_timeout, \
-                shutdown_grace, max_in_flight, max_queued, max_held_bytes, paths, response_headers";
+                shutdown_grace, max_in_flight, max_queued, max_held_bytes, paths, response_policy, \
+                response_headers, forward, labels";
     refused(
         &json!({"relays": [3]}),
         &[&format!("relays[0]: a number; an object with the keys {keys}")],

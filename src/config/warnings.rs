@@ -1,6 +1,7 @@
 //! What is allowed but worth a line in the log.
 
-use super::{Config, ForwardTo, Relay, url};
+use super::{Config, ForwardTo, Relay, ResponsePolicy, url};
+use crate::protocol::endpoint;
 
 impl Config {
     /// One line each, with the JSON path, for the host to log.
@@ -8,22 +9,40 @@ impl Config {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         for (i, relay) in self.relays.iter().enumerate() {
-            let place = format!("relays[{i}].url");
-            warnings.extend(relay_warnings(relay).into_iter().map(|text| format!("{place}: {text}")));
+            let place = format!("relays[{i}]");
+            warnings.extend(
+                url_warnings(relay)
+                    .into_iter()
+                    .map(|text| format!("{place}.url: {text}")),
+            );
+            let caveats = relay
+                .paths
+                .iter()
+                .filter_map(|path| Some((path, endpoint::find(path)?.caveat?)));
+            warnings.extend(caveats.map(|(path, caveat)| format!("{place}.paths: {path} {caveat}")));
+            if relay.response_policy == ResponsePolicy::TextOnly && !relay.response_headers.is_empty() {
+                warnings.push(format!(
+                    "{place}.response_headers: response_policy text_only passes none of them"
+                ));
+            }
+            // one that it has from the common forward is warned of once
+            if let Some(forward) = relay.forward.as_ref().filter(|own| own.to != self.forward.to) {
+                warnings.extend(distant(&format!("{place}.forward.to"), &forward.to));
+            }
         }
-        if let ForwardTo::Tcp { host, port } = &self.forward.to
-            && !url::is_loopback(host)
-        {
-            let to = url::authority(host, *port);
-            warnings.push(format!(
-                "forward.to: {to} is not on this host, prompts and answers cross the network unencrypted"
-            ));
-        }
+        warnings.extend(distant("forward.to", &self.forward.to));
         warnings
     }
 }
 
-fn relay_warnings(relay: &Relay) -> Vec<String> {
+fn distant(place: &str, to: &ForwardTo) -> Option<String> {
+    let ForwardTo::Tcp { host, port } = to else { return None };
+    let to = url::authority(host, *port);
+    let problem = "is not on this host, prompts and answers cross the network unencrypted";
+    (!url::is_loopback(host)).then(|| format!("{place}: {to} {problem}"))
+}
+
+fn url_warnings(relay: &Relay) -> Vec<String> {
     let mut warnings = Vec::new();
     let url = &relay.url;
     // PROTOCOL §2.1: not where the traffic could leave a trusted network

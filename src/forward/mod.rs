@@ -16,6 +16,7 @@ mod tests;
 mod watch;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue};
@@ -27,10 +28,12 @@ pub use budget::{Budget, ENTRY_BYTES, Hold};
 pub use connect::accepts;
 pub use secrets::HeaderSecrets;
 
-use crate::config;
-use crate::protocol::response::{self, AdapterAnswer};
+use crate::config::{self, ResponsePolicy};
+use crate::protocol::response::{self, AdapterAnswer, Policy};
+use crate::protocol::text_only::Known;
 use crate::protocol::{Fault, ForwardRequest, RequestId, Response};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Origin, Telemetry};
+use crate::usage;
 use pool::Pool;
 use watch::Watch;
 
@@ -40,9 +43,10 @@ pub struct Forwarder {
     pool: Pool,
     authority: HeaderValue,
     relay: HeaderValue,
-    relay_name: String,
+    origin: Origin,
     secrets: Arc<HeaderSecrets>,
     telemetry: Telemetry,
+    response_policy: ResponsePolicy,
     response_headers: Vec<HeaderName>,
     max_frame_bytes: usize,
     budget: Budget,
@@ -74,9 +78,10 @@ impl Forwarder {
             pool: Pool::new(forward.to.clone(), relay.max_in_flight),
             authority: header(&forward.authority),
             relay: header(&relay.name),
-            relay_name: relay.name.clone(),
+            origin: Origin::new(&relay.name, &relay.labels),
             secrets,
             telemetry,
+            response_policy: relay.response_policy,
             response_headers: relay.response_headers.clone(),
             max_frame_bytes: relay.max_frame_bytes,
             budget,
@@ -89,7 +94,7 @@ impl Forwarder {
     /// Dropping the future gives the request up: its connection is closed.
     pub async fn forward(&self, mut request: ForwardRequest<Hold>) -> Forwarded {
         let id = request.id.clone();
-        let watch = Watch::begin(&self.telemetry, &self.relay_name, &mut request);
+        let watch = Watch::begin(&self.telemetry, &self.origin, &mut request);
         let (response, hold) = match self.ask(request).await {
             Ok((mut response, hold)) => {
                 let (frame, hold) = hold.tied_to(response.frame);
@@ -109,6 +114,7 @@ impl Forwarder {
     async fn ask(&self, request: ForwardRequest<Hold>) -> Result<(Response, Hold), Fault> {
         let ForwardRequest {
             id,
+            method,
             path,
             headers,
             body,
@@ -116,7 +122,8 @@ impl Forwarder {
             deadline,
             hold: request_hold,
         } = request;
-        let request = self.request(&path, headers, body)?;
+        let model = self.model_asked_for(&body);
+        let request = self.request(method, &path, headers, body)?;
         let mut exchange = self.pool.send(request).await?;
         // the request is written: what it occupied is free again
         drop(request_hold);
@@ -136,20 +143,45 @@ impl Forwarder {
             headers: &headers,
             body: &body,
         };
-        let response = Response::from_adapter(&id, &answer, &self.response_headers, self.max_frame_bytes);
+        let policy = match self.response_policy {
+            ResponsePolicy::Passthrough => Policy::Passthrough(&self.response_headers),
+            ResponsePolicy::TextOnly => Policy::TextOnly(Known {
+                path: &path,
+                id: id.as_str(),
+                model: model.as_deref(),
+                created: seconds_since_1970(),
+            }),
+        };
+        let response = Response::from_adapter(&id, &answer, &policy, self.max_frame_bytes);
         let occupied = response.frame.len() + ENTRY_BYTES;
         hold.grow(occupied.saturating_sub(hold.bytes())).await?;
         Ok((response, hold))
     }
 
-    fn request(&self, path: &str, mut headers: HeaderMap, body: Bytes) -> Result<Request<Full<Bytes>>, Fault> {
+    /// What a reduced answer says of the model: the name that its caller gave, not the one that the model server gives.
+    fn model_asked_for(&self, body: &[u8]) -> Option<Box<str>> {
+        match self.response_policy {
+            ResponsePolicy::Passthrough => None,
+            ResponsePolicy::TextOnly => usage::read_request(std::str::from_utf8(body).ok()?).model,
+        }
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        mut headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, Fault> {
         headers.insert(HOST, self.authority.clone());
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        if method != Method::GET {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        }
         headers.insert(X_SPECTRAL_BRIDGE_RELAY, self.relay.clone());
         self.secrets.apply(&mut headers)?;
         let uri: Uri = path.parse().map_err(|_| Fault::PathNotAllowed)?;
         let mut request = Request::new(Full::new(body));
-        *request.method_mut() = Method::POST;
+        *request.method_mut() = method;
         // PROTOCOL §2.2: forwards the request to the adapter under that path
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
@@ -188,6 +220,11 @@ impl Forwarder {
         }
         Ok(if rest.is_empty() { first } else { rest.freeze() })
     }
+}
+
+fn seconds_since_1970() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 /// Present on every response that came from upstream, absent on those that Envoy made itself.

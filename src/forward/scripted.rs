@@ -120,7 +120,9 @@ impl Line {
             headers,
             body: Vec::new(),
         };
-        asked.body.resize(asked.header("content-length").parse().unwrap(), 0);
+        if asked.has("content-length") {
+            asked.body.resize(asked.header("content-length").parse().unwrap(), 0);
+        }
         self.stream.read_exact(&mut asked.body).await.ok()?;
         Some(asked)
     }

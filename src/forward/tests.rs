@@ -75,6 +75,7 @@ impl World {
 fn request(body: &str) -> ForwardRequest<Hold> {
     ForwardRequest {
         id: RequestId::from("r-1"),
+        method: Method::POST,
         path: "/v1/responses".into(),
         headers: HeaderMap::new(),
         body: Bytes::from(body.to_owned()),

@@ -6,14 +6,14 @@ use http::header::HeaderMap;
 
 use crate::protocol::{ForwardRequest, RequestId, Response};
 use crate::relayed::{self, Ticket, X_SPECTRAL_BRIDGE_TICKET};
-use crate::telemetry::{Exchange, Span, Stage, Telemetry, Via};
+use crate::telemetry::{Exchange, Origin, Span, Stage, Telemetry, Via};
 use crate::usage::{self, Operation, Request};
 
 /// A request on its way to the adapter and back.
 #[derive(Debug)]
 pub(super) struct Watch<'a> {
     telemetry: &'a Telemetry,
-    relay: &'a str,
+    relay: &'a Origin,
     /// Taken when the end was told.
     open: Option<Open>,
 }
@@ -21,7 +21,8 @@ pub(super) struct Watch<'a> {
 #[derive(Debug)]
 struct Open {
     id: RequestId,
-    operation: Operation,
+    /// Absent for what is no inference, such as a list of models: of that only the stages are told.
+    operation: Option<Operation>,
     request: Request,
     span: Span,
     received: Instant,
@@ -33,15 +34,19 @@ struct Open {
 impl<'a> Watch<'a> {
     /// Begins to watch `request`, whose headers then carry the trace on and the ticket by which the filter `usage` knows
     /// that it is counted here.
-    pub(super) fn begin<H>(telemetry: &'a Telemetry, relay: &'a str, request: &mut ForwardRequest<H>) -> Self {
+    pub(super) fn begin<H>(telemetry: &'a Telemetry, relay: &'a Origin, request: &mut ForwardRequest<H>) -> Self {
         let dispatched = Instant::now();
         let waited = dispatched.saturating_duration_since(request.received);
         telemetry.stage(relay, Stage::Queue, waited);
+        let operation = usage::operation(request.method.as_str(), &request.path);
         let open = Open {
             id: request.id.clone(),
-            operation: usage::operation("POST", &request.path).unwrap_or(Operation::Chat),
+            operation,
             request: asked(telemetry, &request.body),
-            span: telemetry.begin(&mut request.headers, SystemTime::now() - waited),
+            span: match operation {
+                Some(_) => telemetry.begin(&mut request.headers, SystemTime::now() - waited),
+                None => Span::default(),
+            },
             received: request.received,
             dispatched,
             deadline: request.deadline,
@@ -65,9 +70,10 @@ impl<'a> Watch<'a> {
         let now = Instant::now();
         let since = |then: Instant| now.saturating_duration_since(then);
         self.telemetry.stage(self.relay, Stage::Forward, since(open.dispatched));
+        let Some(operation) = open.operation else { return };
         let exchange = Exchange {
             via: Via::Relay(self.relay),
-            operation: open.operation,
+            operation,
             request: &open.request,
             answer: response.and_then(|response| response.answer.as_deref()),
             status: response.map(|response| response.status),

@@ -15,8 +15,11 @@ pub enum Fault {
     HeadersTooLarge(Cow<'static, str>),
     /// 404: a path the configuration does not allow (`PROTOCOL §2.2`).
     PathNotAllowed,
-    /// 405: a method other than POST.
-    MethodNotAllowed,
+    /// 405: a method that the path does not have.
+    MethodNotAllowed {
+        /// The one that it has.
+        allow: &'static str,
+    },
     /// 429: Envoy refused the request for its rate or token budget.
     OverBudget,
     /// 502: the adapter answered what cannot be relayed.
@@ -58,7 +61,7 @@ impl Fault {
         match self {
             Self::InvalidRequestFrame(_) | Self::HeadersTooLarge(_) => 400,
             Self::PathNotAllowed => 404,
-            Self::MethodNotAllowed => 405,
+            Self::MethodNotAllowed { .. } => 405,
             Self::OverBudget => 429,
             Self::AdapterInvalidResponse(_) | Self::ResponseTooLarge { .. } => 502,
             Self::AdapterUnavailable(_) | Self::AdapterTimeout | Self::Overloaded(_) | Self::Draining => 503,
@@ -72,7 +75,7 @@ impl Fault {
             Self::InvalidRequestFrame(_) => "invalid_request_frame",
             Self::HeadersTooLarge(_) => "headers_too_large",
             Self::PathNotAllowed => "path_not_allowed",
-            Self::MethodNotAllowed => "method_not_allowed",
+            Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::OverBudget => "over_budget",
             Self::AdapterInvalidResponse(_) => "adapter_invalid_response",
             Self::ResponseTooLarge { .. } => "response_too_large",
@@ -102,7 +105,7 @@ impl fmt::Display for Fault {
             Self::InvalidRequestFrame(what) => write!(f, "invalid request frame: {what}"),
             Self::HeadersTooLarge(what) => write!(f, "request headers too large: {what}"),
             Self::PathNotAllowed => f.write_str("path not allowed through this relay client"),
-            Self::MethodNotAllowed => f.write_str("method not allowed, only POST is relayed"),
+            Self::MethodNotAllowed { allow } => write!(f, "method not allowed for this path, allow: {allow}"),
             Self::OverBudget => f.write_str("over the rate or token budget set in front of the adapter"),
             Self::AdapterInvalidResponse(what) => write!(f, "invalid response from the adapter: {what}"),
             Self::ResponseTooLarge { limit } => {
@@ -144,7 +147,7 @@ mod tests {
             Fault::InvalidRequestFrame("".into()),
             Fault::HeadersTooLarge("".into()),
             Fault::PathNotAllowed,
-            Fault::MethodNotAllowed,
+            Fault::MethodNotAllowed { allow: "POST" },
             Fault::OverBudget,
             Fault::AdapterInvalidResponse("".into()),
             Fault::ResponseTooLarge { limit: 0 },

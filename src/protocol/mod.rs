@@ -2,8 +2,8 @@
 //!
 //! `PROTOCOL §x.y` in this tree means section x.y of `PROTOCOL.md` 0.5.0 (protocol version 2); `PROTOCOL 0.1.2 §x.y`
 //! that of version 1; the words after it quote a sentence that `make trace` knows. Reading order: [`frame`] (what
-//! crosses the WebSocket), [`request`] (a request frame becomes a [`ForwardRequest`] or a [`Fault`]), [`response`] (an
-//! adapter's answer becomes a response frame), [`connection`] (one WebSocket's life), [`session`] (everything that
+//! crosses the WebSocket), [`endpoint`] (what may be asked for), [`request`] (a request frame becomes a [`ForwardRequest`]
+//! or a [`Fault`]), [`response`] (an adapter's answer becomes a response frame), [`connection`] (one WebSocket's life), [`session`] (everything that
 //! outlives a connection), [`backoff`], [`limits`].
 //!
 //! Driven by `relay::driver`, which owns the socket, the timers and the forwarding tasks. Deliberately absent: I/O,
@@ -13,6 +13,7 @@
 pub mod answered;
 pub mod backoff;
 pub mod connection;
+pub mod endpoint;
 pub mod fault;
 pub mod frame;
 pub mod headers;
@@ -22,6 +23,7 @@ pub mod request_id;
 pub mod requests;
 pub mod response;
 pub mod session;
+pub mod text_only;
 mod waiting;
 
 pub use connection::{CloseFrame, Version};

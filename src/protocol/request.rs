@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::Method;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde_json::value::RawValue;
 
+use super::endpoint::{self, Endpoint, Verb};
 use super::frame::Payload;
 use super::{Fault, RequestId, Text, headers};
 
@@ -15,11 +17,13 @@ use super::{Fault, RequestId, Text, headers};
 pub struct ForwardRequest<H> {
     /// The relay's token.
     pub id: RequestId,
+    /// As the endpoint wants it.
+    pub method: Method,
     /// One of the allowed paths.
     pub path: Arc<str>,
-    /// Headers for the adapter, with `content-type`, `x-request-id` and `x-spectral-bridge-request-id`.
+    /// Headers for the adapter, with `content-type` if there is a body, `x-request-id` and `x-spectral-bridge-request-id`.
     pub headers: HeaderMap,
-    /// The JSON body, byte for byte as the relay sent it.
+    /// The JSON body, byte for byte as the relay sent it; empty when the method has none.
     pub body: Bytes,
     /// When it came.
     pub received: Instant,
@@ -32,6 +36,7 @@ pub struct ForwardRequest<H> {
 /// What is asked of the adapter, without what the session adds.
 #[derive(Debug)]
 pub(super) struct Asked {
+    pub method: Method,
     pub path: Arc<str>,
     pub headers: HeaderMap,
     pub body: Bytes,
@@ -49,13 +54,23 @@ pub(super) fn check(
 ) -> Result<Asked, Fault> {
     let payload = payload.ok_or_else(|| Fault::InvalidRequestFrame("payload must be an object".into()))?;
     let path = allowed_path(payload.path, paths)?;
-    check_method(payload.method)?;
+    let endpoint = endpoint::find(&path);
+    let verb = endpoint.map_or(Verb::Post, |endpoint| endpoint.verb);
+    check_method(payload.method, verb)?;
     let mut headers = headers::read(payload.headers)?;
-    add_own_headers(&mut headers, id);
+    let body = match verb {
+        Verb::Get => no_body(payload.body, &mut headers)?,
+        Verb::Post => {
+            refuse_form(endpoint, &headers)?;
+            body(payload.body, text)
+        }
+    };
+    add_own_headers(&mut headers, id, verb);
     Ok(Asked {
+        method: verb.method(),
         path,
         headers,
-        body: body(payload.body, text),
+        body,
     })
 }
 
@@ -74,15 +89,47 @@ fn allowed_path(raw: Option<&RawValue>, paths: &[Arc<str>]) -> Result<Arc<str>, 
         .ok_or(Fault::PathNotAllowed)
 }
 
-fn check_method(raw: Option<&RawValue>) -> Result<(), Fault> {
-    match raw.map(RawValue::get) {
-        None | Some(r#""POST""#) => Ok(()),
-        Some(_) => Err(Fault::MethodNotAllowed),
+/// Each endpoint has one method, which is meant when a frame names none.
+fn check_method(raw: Option<&RawValue>, verb: Verb) -> Result<(), Fault> {
+    let quoted = raw.map(|raw| raw.get().trim_matches('"'));
+    match quoted {
+        None => Ok(()),
+        Some(name) if name == verb.as_str() => Ok(()),
+        Some(_) => Err(Fault::MethodNotAllowed { allow: verb.as_str() }),
     }
 }
 
-fn add_own_headers(headers: &mut HeaderMap, id: &RequestId) {
-    if !headers.contains_key(CONTENT_TYPE) {
+/// A frame always has room for a body; what says something there would be lost, so it is refused.
+fn no_body(raw: Option<&RawValue>, headers: &mut HeaderMap) -> Result<Bytes, Fault> {
+    let nothing = raw.is_none_or(|raw| {
+        let bare: String = raw.get().chars().filter(|c| !c.is_ascii_whitespace()).take(5).collect();
+        matches!(bare.as_str(), "null" | "{}" | "\"\"")
+    });
+    if !nothing {
+        return Err(Fault::InvalidRequestFrame(
+            "a GET has no body, so payload.body must be absent, null or empty".into(),
+        ));
+    }
+    headers.remove(CONTENT_TYPE);
+    Ok(Bytes::new())
+}
+
+/// What calls itself a form cannot be one: a frame's body is JSON. The protocol's own endpoints are left as they are.
+fn refuse_form(endpoint: Option<&Endpoint>, headers: &HeaderMap) -> Result<(), Fault> {
+    let kind = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let is_form = kind
+        .get(..FORM.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(FORM));
+    if is_form && endpoint.is_none_or(|endpoint| !endpoint.of_protocol) {
+        return Err(Fault::InvalidRequestFrame(
+            "a frame carries JSON only, a multipart body cannot be relayed; send application/json if the model takes it".into(),
+        ));
+    }
+    Ok(())
+}
+
+fn add_own_headers(headers: &mut HeaderMap, id: &RequestId, verb: Verb) {
+    if verb == Verb::Post && !headers.contains_key(CONTENT_TYPE) {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     // printable() is visible ASCII by construction, so this never falls back
@@ -108,6 +155,8 @@ fn body(raw: Option<&RawValue>, text: &Text) -> Bytes {
 /// its frame.
 const SLICED_BODY: usize = 64 * 1024;
 
+const FORM: &[u8] = b"multipart/";
+
 /// The path when a frame names none (`PROTOCOL §2.2`).
 pub const DEFAULT_PATH: &str = "/v1/chat/completions";
 
@@ -125,10 +174,73 @@ mod tests {
     fn asked(payload: &str) -> Result<Asked, Fault> {
         let text: Text = format!(r#"{{"type":"request","request_id":"r","payload":{payload}}}"#).into();
         let paths = ["/v1/chat/completions".into(), "/v1/responses".into()];
-        let Frame::Request { id, payload } = decode(&text) else {
+        check_frame(&text, &paths)
+    }
+
+    /// With every endpoint allowed.
+    fn asked_wide(payload: &str) -> Result<Asked, Fault> {
+        let text: Text = format!(r#"{{"type":"request","request_id":"r","payload":{payload}}}"#).into();
+        let paths = endpoint::ENDPOINTS.map(|endpoint| endpoint.path.into());
+        check_frame(&text, &paths)
+    }
+
+    fn check_frame(text: &Text, paths: &[Arc<str>]) -> Result<Asked, Fault> {
+        let Frame::Request { id, payload } = decode(text) else {
             unreachable!()
         };
-        check(&RequestId::from(&*id), payload.as_ref(), &text, &paths)
+        check(&RequestId::from(&*id), payload.as_ref(), text, paths)
+    }
+
+    #[test]
+    fn each_endpoint_has_one_method_which_is_meant_when_none_is_named() {
+        for endpoint in endpoint::ENDPOINTS {
+            let (path, verb) = (endpoint.path, endpoint.verb.as_str());
+            let other = if verb == "GET" { "POST" } else { "GET" };
+            for method in [format!(r#","method":"{verb}""#), String::new()] {
+                let asked = asked_wide(&format!(r#"{{"path":"{path}"{method}}}"#)).unwrap();
+                assert_eq!((asked.method.as_str(), &*asked.path), (verb, path));
+                assert_eq!(asked.headers.contains_key(CONTENT_TYPE), verb == "POST", "{path}");
+            }
+            for wrong in [other, "DELETE", "HEAD"] {
+                assert_eq!(
+                    asked_wide(&format!(r#"{{"path":"{path}","method":"{wrong}"}}"#)).unwrap_err(),
+                    Fault::MethodNotAllowed { allow: verb },
+                    "{path}"
+                );
+            }
+        }
+        for below in ["/v1/models/gpt-4o", "/v1/models/", "/v1/models?x=1", "/v1/embeddings/"] {
+            let fault = asked_wide(&format!(r#"{{"path":"{below}"}}"#)).unwrap_err();
+            assert_eq!(fault, Fault::PathNotAllowed, "{below}");
+        }
+    }
+
+    #[test]
+    fn a_get_has_no_body_and_says_so_to_who_sends_one() {
+        for body in ["null", "{}", "{ \n }", "\"\""] {
+            let asked = asked_wide(&format!(r#"{{"path":"/v1/models","body":{body}}}"#)).unwrap();
+            assert_eq!(asked.body, "", "{body}");
+        }
+        for body in [r#"{"a":1}"#, "[]", "0", r#""text""#, "[null]", "false"] {
+            let fault = asked_wide(&format!(r#"{{"path":"/v1/models","body":{body}}}"#)).unwrap_err();
+            assert_eq!(fault.code(), "invalid_request_frame", "{body}");
+        }
+    }
+
+    #[test]
+    fn a_multipart_body_is_refused_where_the_protocol_does_not_forbid_it() {
+        let multipart = |path: &str, kind: &str| {
+            asked_wide(&format!(
+                r#"{{"path":"{path}","headers":{{"Content-Type":"{kind}"}},"body":"--x"}}"#
+            ))
+        };
+        for path in ["/v1/audio/transcriptions", "/v1/images/edits", "/v1/embeddings"] {
+            let fault = multipart(path, "Multipart/form-data; boundary=x").unwrap_err();
+            assert_eq!(fault.code(), "invalid_request_frame");
+            assert!(fault.to_string().contains("JSON only"), "{fault}");
+            assert!(multipart(path, "application/json").is_ok());
+        }
+        assert!(multipart("/v1/chat/completions", "multipart/form-data").is_ok());
     }
 
     // PROTOCOL §2.2
@@ -190,12 +302,10 @@ mod tests {
     #[test]
     fn any_other_method_is_not_allowed() {
         assert!(asked(r#"{"method":"POST"}"#).is_ok());
-        for method in [r#""GET""#, r#""post""#, "null", "1"] {
-            assert_eq!(
-                asked(&format!(r#"{{"method":{method}}}"#)).unwrap_err(),
-                Fault::MethodNotAllowed,
-                "{method}"
-            );
+        for method in [r#""GET""#, r#""post""#, "null", "1", r#""""#] {
+            let fault = asked(&format!(r#"{{"method":{method}}}"#)).unwrap_err();
+            assert_eq!(fault, Fault::MethodNotAllowed { allow: "POST" }, "{method}");
+            assert!(fault.to_string().ends_with("allow: POST"), "{fault}");
         }
     }
 

@@ -328,6 +328,7 @@ mod tests {
     fn enqueue(requests: &mut Requests<()>, id: &str, deadline: Instant) {
         requests.enqueue(ForwardRequest {
             id: id.into(),
+            method: http::Method::POST,
             path: "/".into(),
             headers: http::HeaderMap::new(),
             body: bytes::Bytes::new(),

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::frame::{into_text, push_json_string};
 use super::limits::MAX_QUOTED_CHARS;
-use super::{Fault, RequestId, Text};
+use super::{Fault, RequestId, Text, text_only};
 use crate::usage::{self, Answer, Missing};
 
 /// A response frame, ready to be sent (`PROTOCOL §2.2`), and what is to be known about it.
@@ -36,15 +36,31 @@ pub struct AdapterAnswer<'a> {
     pub body: &'a [u8],
 }
 
+/// How much of an adapter's answer leaves the network.
+#[derive(Debug, Clone, Copy)]
+pub enum Policy<'a> {
+    /// All of the body, with `content-type` and these headers.
+    Passthrough(&'a [HeaderName]),
+    /// What the adapter contract names, and no header of the adapter's.
+    TextOnly(text_only::Known<'a>),
+}
+
 impl Response {
-    /// The frame for what the adapter answered; `passed` names the response headers that go along with `content-type`.
+    /// The frame for what the adapter answered, as far as `policy` lets it through.
     #[must_use]
     pub fn from_adapter(
         id: &RequestId,
         answer: &AdapterAnswer<'_>,
-        passed: &[HeaderName],
+        policy: &Policy<'_>,
         max_frame_bytes: usize,
     ) -> Self {
+        match policy {
+            Policy::Passthrough(headers) => Self::passed(id, answer, headers, max_frame_bytes),
+            Policy::TextOnly(known) => Self::reduced(id, answer, known, max_frame_bytes),
+        }
+    }
+
+    fn passed(id: &RequestId, answer: &AdapterAnswer<'_>, passed: &[HeaderName], max_frame_bytes: usize) -> Self {
         match json_body(answer) {
             Ok((body, said)) => {
                 // PROTOCOL §1: status and body unchanged, byte for byte
@@ -61,6 +77,36 @@ impl Response {
                 Self::bounded(id, answer.status, frame, max_frame_bytes)
             }
             Err(not_json) => Self::from_fault(id, &Fault::AdapterInvalidResponse(not_json.why)),
+        }
+    }
+
+    /// Says nothing in the adapter's words but what the contract names, also of what is wrong with them.
+    fn reduced(
+        id: &RequestId,
+        answer: &AdapterAnswer<'_>,
+        known: &text_only::Known<'_>,
+        max_frame_bytes: usize,
+    ) -> Self {
+        let (body, said) = match json_body(answer) {
+            Ok((body, said)) => (Some(body), Some(Box::new(said))),
+            Err(_) => (None, None),
+        };
+        let reduced = match body {
+            _ if answer.status >= 400 => Ok(text_only::reduce_error(answer.status, body)),
+            Some(body) => text_only::reduce(known, body).map_err(|misfit| misfit.to_string()),
+            None => Err("response_policy text_only: the body is not plain JSON".to_owned()),
+        };
+        match reduced {
+            Ok(body) => Self {
+                answer: said,
+                ..Self::bounded(
+                    id,
+                    answer.status,
+                    encode(id, answer.status, JSON_HEADERS, &body),
+                    max_frame_bytes,
+                )
+            },
+            Err(misfit) => Self::from_fault(id, &Fault::AdapterInvalidResponse(misfit.into())),
         }
     }
 
@@ -98,14 +144,21 @@ impl Response {
 }
 
 /// Whether a response with these headers can only be refused, so that its body need not be awaited: an event stream
-/// may never end. Errors are read for their text whatever they are.
+/// may never end, audio is of no use to a frame. Errors are read for their text whatever they are.
 #[must_use]
 pub fn is_refused_by_headers(status: u16, headers: &HeaderMap) -> Option<Fault> {
     // PROTOCOL §1: stream: true is not supported
-    if status >= 400 || !is_event_stream(headers) {
+    if status >= 400 {
         return None;
     }
-    Some(Fault::AdapterInvalidResponse(EVENT_STREAM.into()))
+    let advice = if is_of_type(headers, EVENT_STREAM_TYPE) {
+        EVENT_STREAM
+    } else if BINARY_TYPES.iter().any(|binary| is_of_type(headers, binary)) {
+        BINARY
+    } else {
+        return None;
+    };
+    Some(Fault::AdapterInvalidResponse(advice.into()))
 }
 
 struct NotJson {
@@ -137,7 +190,7 @@ fn not_json(answer: &AdapterAnswer<'_>, what: &str) -> NotJson {
         .unwrap_or("none");
     let kind: String = kind.chars().take(100).collect();
     let why = format!(
-        "status {} with a body that is {what} (content-type {kind}, {} bytes)",
+        "status {} with a body that is {what} (content-type {kind}, {} bytes); the protocol relays JSON only",
         answer.status,
         answer.body.len()
     );
@@ -160,10 +213,10 @@ fn content_coding(headers: &HeaderMap) -> Option<String> {
     (!coding.is_empty() && coding != "identity").then(|| coding.chars().take(32).collect())
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    kind.get(..EVENT_STREAM_TYPE.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(EVENT_STREAM_TYPE))
+fn is_of_type(headers: &HeaderMap, kind: &[u8]) -> bool {
+    let own = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    own.get(..kind.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(kind))
 }
 
 /// `content-type` always, and the configured ones that the adapter sent, as a JSON object.
@@ -205,6 +258,8 @@ fn encode(id: &RequestId, status: u16, headers: &str, body: &str) -> Vec<u8> {
 
 const JSON_HEADERS: &str = r#"{"content-type":"application/json"}"#;
 const EVENT_STREAM_TYPE: &[u8] = b"text/event-stream";
+const BINARY_TYPES: [&[u8]; 3] = [b"audio/", b"image/", b"video/"];
+const BINARY: &str = "audio, an image or a video, which the protocol cannot relay: a frame carries JSON only; ask for an answer in JSON, such as \"response_format\": \"b64_json\" for images";
 const EVENT_STREAM: &str = "an event stream, which the protocol cannot relay; send the request with \"stream\": false";
 
 #[cfg(test)]
@@ -226,7 +281,7 @@ mod tests {
                 headers: &headers,
                 body,
             },
-            &passed,
+            &Policy::Passthrough(&passed),
             max,
         )
     }
@@ -324,6 +379,77 @@ mod tests {
         );
         assert!(is_refused_by_headers(500, &stream).is_none());
         assert!(is_refused_by_headers(200, &HeaderMap::new()).is_none());
+    }
+
+    #[test]
+    fn audio_and_images_are_refused_before_their_bodies_with_advice() {
+        for kind in ["audio/mpeg", "Image/png", "video/mp4; x=1"] {
+            let headers: HeaderMap = [(CONTENT_TYPE, HeaderValue::from_static(kind))].into_iter().collect();
+            let fault = is_refused_by_headers(200, &headers).unwrap();
+            assert_eq!((fault.status(), fault.code()), (502, "adapter_invalid_response"));
+            assert!(fault.to_string().contains("JSON only"), "{fault}");
+            assert!(is_refused_by_headers(400, &headers).is_none());
+        }
+    }
+
+    fn reduced(status: u16, headers: &[(&'static str, &'static str)], body: &str) -> Response {
+        let headers: HeaderMap = headers
+            .iter()
+            .map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v)))
+            .collect();
+        let known = text_only::Known {
+            path: "/v1/chat/completions",
+            id: "r",
+            model: None,
+            created: 1,
+        };
+        let answer = AdapterAnswer {
+            status,
+            headers: &headers,
+            body: body.as_bytes(),
+        };
+        Response::from_adapter(&RequestId::from("r"), &answer, &Policy::TextOnly(known), MAX)
+    }
+
+    #[test]
+    fn text_only_passes_what_the_contract_names_and_no_header() {
+        let body = r#"{"LEAK":"LEAK","choices":[{"message":{"role":"assistant","content":"hi","x":"LEAK"}}],"usage":{"prompt_tokens":3,"completion_tokens":4}}"#;
+        let headers = [("content-type", "application/json; LEAK=1"), ("x-ratelimit", "LEAK")];
+        let response = reduced(200, &headers, body);
+        assert!(!response.frame.contains("LEAK"), "{}", response.frame);
+        assert!(
+            response
+                .frame
+                .contains(r#""headers":{"content-type":"application/json"},"body":{"#)
+        );
+        // what is counted is what the model used, whatever of it is told
+        let usage = response.answer.unwrap().usage;
+        assert_eq!((usage.input, usage.output), (Some(3), Some(4)));
+    }
+
+    #[test]
+    fn text_only_refuses_what_does_not_fit_without_quoting_it() {
+        for (headers, body) in [
+            (&[("content-type", "text/LEAK")][..], "LEAK"),
+            (&[("content-encoding", "LEAK")][..], "{}"),
+            (&[][..], r#"{"LEAK":1}"#),
+            (
+                &[][..],
+                r#"{"choices":[{"message":{"role":"assistant","content":null,"tool_calls":["LEAK"]}}]}"#,
+            ),
+        ] {
+            for status in [200, 302] {
+                let response = reduced(status, headers, body);
+                assert_eq!(
+                    (response.status, response.fault),
+                    (502, Some("adapter_invalid_response"))
+                );
+                assert!(!response.frame.contains("LEAK"), "{}", response.frame);
+            }
+            let error = reduced(500, headers, body);
+            assert_eq!((error.status, error.fault), (500, None));
+            assert!(!error.frame.contains("LEAK"), "{}", error.frame);
+        }
     }
 
     // PROTOCOL §2.2: at most 16 MiB, to the byte

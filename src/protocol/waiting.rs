@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::Method;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{ForwardRequest, RequestId};
@@ -15,6 +16,7 @@ use super::{ForwardRequest, RequestId};
 #[derive(Debug)]
 pub(super) struct Waiting<H> {
     id: RequestId,
+    method: Method,
     path: Arc<str>,
     headers: Box<[u8]>,
     body: Bytes,
@@ -28,6 +30,7 @@ impl<H> From<ForwardRequest<H>> for Waiting<H> {
         Self {
             headers: packed(&request.headers),
             id: request.id,
+            method: request.method,
             path: request.path,
             body: request.body,
             received: request.received,
@@ -42,6 +45,7 @@ impl<H> From<Waiting<H>> for ForwardRequest<H> {
         Self {
             headers: unpacked(&waiting.headers),
             id: waiting.id,
+            method: waiting.method,
             path: waiting.path,
             body: waiting.body,
             received: waiting.received,

@@ -23,7 +23,7 @@ use crate::protocol::{
 };
 use crate::secret::Secret;
 use crate::status::snapshot::RelayState;
-use crate::telemetry::{Refusal, Stage, Telemetry};
+use crate::telemetry::{Origin, Refusal, Stage, Telemetry};
 
 /// What a client needs to run, replaced as a whole when the configuration changes.
 #[derive(Debug, Clone)]
@@ -40,6 +40,8 @@ pub struct Wiring {
     pub secrets: Arc<HeaderSecrets>,
     /// Who is told of each request.
     pub telemetry: Telemetry,
+    /// As whose it is told.
+    pub origin: Origin,
 }
 
 /// What a client is told from outside.
@@ -384,7 +386,7 @@ impl Driver {
     }
 
     fn report(&self, event: &Event, core: &mut Core, now: Instant) {
-        let relay = &self.wiring.relay.name;
+        let relay = &self.wiring.origin;
         match event {
             // another process may have the configuration or the rights that this one lacks
             Event::Stopped(_) => core.lock.release(),
@@ -410,7 +412,7 @@ impl Driver {
             | Event::DrainStarted { .. }
             | Event::DrainEnded { .. } => {}
         }
-        if let Some(error) = report::report(relay, event, now) {
+        if let Some(error) = report::report(&self.wiring.relay, event, now) {
             core.last_error = Some(error);
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::config::Relay;
 use crate::protocol::{Event, StopReason};
 
 /// The last thing that went wrong.
@@ -16,10 +17,12 @@ pub struct LastError {
 }
 
 /// Logs `event`; returns it as an error if it is one that a person should see in the status.
-pub(super) fn report(relay: &str, event: &Event, now: Instant) -> Option<LastError> {
+pub(super) fn report(config: &Relay, event: &Event, now: Instant) -> Option<LastError> {
+    let relay = config.name.as_str();
     match event {
         Event::Connected(version) => {
-            tracing::info!(relay, protocol = version.number(), "connected to the relay");
+            let (protocol, labels) = (version.number(), labels(config));
+            tracing::info!(relay, protocol, labels, "connected to the relay");
             None
         }
         Event::Disconnected { why, retry_in } => {
@@ -99,6 +102,16 @@ fn stopped(relay: &str, reason: &StopReason, now: Instant) -> LastError {
         message: reason.to_string(),
         at: now,
     }
+}
+
+/// `team=red,region=eu`; `None` without labels.
+fn labels(relay: &Relay) -> Option<String> {
+    let labels: Vec<String> = relay
+        .labels
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    (!labels.is_empty()).then(|| labels.join(","))
 }
 
 fn seconds(duration: Duration) -> f64 {

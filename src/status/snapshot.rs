@@ -65,6 +65,9 @@ pub struct ExportSnapshot {
 pub struct RelaySnapshot {
     /// The configured name.
     pub name: String,
+    /// The configured labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// The relay's URL; never with credentials.
     pub url: String,
     /// What the client is doing now.

@@ -69,6 +69,9 @@ impl Vocabulary {
                 Label::Other(other) => attributes.push(KeyValue::new(names::SERVER_ADDRESS, other)),
             }
         }
+        if let Via::Relay(relay) = exchange.via {
+            attributes.extend_from_slice(relay.labels());
+        }
         attributes
     }
 
@@ -106,8 +109,8 @@ impl Vocabulary {
         if let Some(missing) = exchange.missing {
             all.word(names::MISSING_REASON, missing.code());
         }
-        if let Via::Relay(name) = exchange.via {
-            all.text(names::RELAY_NAME, Some(name));
+        if let Via::Relay(relay) = exchange.via {
+            all.0.extend_from_slice(relay.all());
         }
         all.text(names::REQUEST_ID, exchange.request_id);
         all.0
@@ -184,7 +187,7 @@ pub(super) fn of_refusal(refusal: &Refusal<'_>) -> Vec<KeyValue> {
     let mut all = Attributes(Vec::with_capacity(4));
     all.word(names::ERROR_TYPE, refusal.code);
     all.int(names::STATUS_CODE, Some(refusal.status.into()));
-    all.text(names::RELAY_NAME, Some(refusal.relay));
+    all.0.extend_from_slice(refusal.relay.all());
     all.text(names::REQUEST_ID, Some(refusal.request_id));
     all.0
 }

@@ -8,7 +8,7 @@ use opentelemetry::metrics::{Counter, Histogram, Meter};
 use super::attributes::{LabelsOf, Vocabulary};
 use super::names::{self, Metric};
 use super::settings::Semconv;
-use super::{Exchange, Stage};
+use super::{Exchange, Origin, Stage};
 use crate::usage::{Operation, Usage};
 
 #[derive(Debug)]
@@ -100,11 +100,9 @@ impl Instruments {
         self.missing.add(1, &attributes);
     }
 
-    pub(super) fn stage(&self, relay: &str, stage: Stage, took: Duration) {
-        let attributes = [
-            KeyValue::new(names::RELAY_NAME, relay.to_owned()),
-            KeyValue::new(names::REQUEST_STAGE, stage.name()),
-        ];
+    pub(super) fn stage(&self, relay: &Origin, stage: Stage, took: Duration) {
+        let stage = KeyValue::new(names::REQUEST_STAGE, stage.name());
+        let attributes: Vec<_> = relay.all().iter().cloned().chain([stage]).collect();
         self.stage.record(took.as_secs_f64(), &attributes);
     }
 }

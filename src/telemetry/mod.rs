@@ -16,6 +16,7 @@ mod http_client;
 mod instruments;
 mod labels;
 pub mod names;
+mod origin;
 mod outlet;
 mod providers;
 mod relays;
@@ -31,6 +32,7 @@ mod names_tests;
 mod tests;
 
 pub use environment::Environment;
+pub use origin::Origin;
 pub use spans::Span;
 
 use std::borrow::Cow;
@@ -89,10 +91,10 @@ pub trait Source: Send + Sync + std::fmt::Debug {
 }
 
 /// Which tap point saw an exchange.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Via<'a> {
-    /// The relay client, for the relay of this name.
-    Relay(&'a str),
+    /// The relay client, for this relay.
+    Relay(&'a Origin),
     /// The HTTP filter `usage`.
     Filter,
 }
@@ -127,8 +129,8 @@ pub struct Exchange<'a> {
 /// A relayed request that was answered without asking the model.
 #[derive(Debug, Clone, Copy)]
 pub struct Refusal<'a> {
-    /// The relay's name.
-    pub relay: &'a str,
+    /// The relay.
+    pub relay: &'a Origin,
     /// The relay's request id.
     pub request_id: &'a str,
     /// The fault's code.
@@ -219,7 +221,7 @@ impl Telemetry {
     }
 
     /// Records how long a stage of a relayed request took.
-    pub fn stage(&self, relay: &str, stage: Stage, took: Duration) {
+    pub fn stage(&self, relay: &Origin, stage: Stage, took: Duration) {
         if let Some((_, instruments)) = &self.inner.metrics
             && !self.ended()
         {

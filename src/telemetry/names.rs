@@ -68,6 +68,8 @@ pub const USAGE_IMAGE_OUTPUT: &str = "gen_ai.usage.image.output_tokens";
 pub const USAGE_AUDIO_OUTPUT: &str = "gen_ai.usage.audio.output_tokens";
 
 pub const RELAY_NAME: &str = "spectral_bridge.relay.name";
+/// Before the name of a relay's label.
+pub const RELAY_LABEL: &str = "spectral_bridge.relay.label.";
 pub const RELAY_STATE_NAME: &str = "spectral_bridge.relay.state";
 pub const REQUEST_ID: &str = "spectral_bridge.request.id";
 pub const REQUEST_DURATION: &str = "spectral_bridge.request.duration";

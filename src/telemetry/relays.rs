@@ -6,9 +6,9 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 use tokio::sync::watch;
 
-use super::Source;
 use super::names::{self, Kind, Metric};
 use super::outlet::Outlet;
+use super::{Origin, Source};
 use crate::protocol::Fault;
 use crate::status::snapshot::{ProcessSnapshot, RelaySnapshot, RelayState, Traffic};
 
@@ -76,9 +76,10 @@ impl Shared {
 fn summed(relays: &[RelaySnapshot], observe: Observe) -> Vec<(Vec<KeyValue>, u64)> {
     let mut points: Vec<(Vec<KeyValue>, u64)> = Vec::new();
     for relay in relays {
-        let name = KeyValue::new(names::RELAY_NAME, relay.name.clone());
+        let labels: Vec<_> = relay.labels.clone().into_iter().collect();
+        let own = Origin::new(&relay.name, &labels);
         observe(relay, &mut |value, more| {
-            let attributes: Vec<_> = more.iter().chain([&name]).cloned().collect();
+            let attributes: Vec<_> = more.iter().chain(own.all()).cloned().collect();
             match points.iter_mut().find(|(known, _)| *known == attributes) {
                 Some((_, sum)) => *sum = sum.saturating_add(value),
                 None => points.push((attributes, value)),

@@ -57,6 +57,7 @@ fn start_to(collector: &Collector, more: &[(&str, &str)]) -> Telemetry {
 
 /// An answered chat request; tests change what they are about.
 struct Chat {
+    origin: Origin,
     request: Request,
     answer: Answer,
 }
@@ -64,6 +65,7 @@ struct Chat {
 impl Chat {
     fn new(model: &str, input: u64, output: u64) -> Self {
         let mut chat = Self {
+            origin: Origin::new("eu", &[]),
             request: Request::default(),
             answer: Answer::default(),
         };
@@ -77,7 +79,7 @@ impl Chat {
 
     fn exchange(&self) -> Exchange<'_> {
         Exchange {
-            via: Via::Relay("eu"),
+            via: Via::Relay(&self.origin),
             operation: Operation::Chat,
             request: &self.request,
             answer: Some(&self.answer),

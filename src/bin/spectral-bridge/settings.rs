@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde_yaml_ng::{Mapping, Value};
-use spectral_bridge::config::{Config, ConfigErrors, ForwardTo};
+use spectral_bridge::config::{Config, ConfigErrors, ForwardTo, Relay};
 
 use crate::Refusal;
 use crate::cli::{API_KEY_ENV, DEFAULT_RELAY_URL, ProtocolArg, RELAY_URL_ENV, RelayArgs, StartArgs};
@@ -39,6 +39,7 @@ impl Settings {
             return Err("--config: relays: missing; an array of at least one relay".to_owned());
         }
         refuse_distant(&config.forward.to)?;
+        refuse_others(&config)?;
         Ok(Self { value, config })
     }
 
@@ -156,6 +157,18 @@ fn refuse_distant(to: &ForwardTo) -> Result<(), Refusal> {
             ))
         }
         ForwardTo::Tcp { .. } | ForwardTo::Unix(_) => Ok(()),
+    }
+}
+
+/// The bootstrap has one listener.
+fn refuse_others(config: &Config) -> Result<(), Refusal> {
+    let elsewhere = |relay: &&Relay| relay.forward_or(&config.forward).to != config.forward.to;
+    match config.relays.iter().find(elsewhere) {
+        Some(relay) => Err(format!(
+            "--config: relay {} has a forward.to of its own, but the launcher's Envoy listens in one place; see envoy/several-relays.yaml",
+            relay.name
+        )),
+        None => Ok(()),
     }
 }
 

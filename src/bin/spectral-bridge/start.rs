@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use spectral_bridge::config::{Config, SecretSource};
+use spectral_bridge::config::SecretSource;
 use spectral_bridge::secret::{Secret, SecretError, describe};
 
 use crate::Refusal;
@@ -96,7 +96,7 @@ impl Plan {
 
     /// An environment variable cannot appear later, so its absence is told now. A file can.
     fn check_secrets(&self) -> Result<(), Refusal> {
-        for source in sources(&self.settings.config) {
+        for source in self.settings.config.secrets() {
             match (source, Secret::read(source)) {
                 (_, Ok(_)) => {}
                 (SecretSource::Env(name), Err(SecretError::Env(_))) if name == API_KEY_ENV => {
@@ -143,11 +143,6 @@ impl Plan {
             say(&format!("warning: {warning}"));
         }
     }
-}
-
-fn sources(config: &Config) -> impl Iterator<Item = &SecretSource> {
-    let keys = config.relays.iter().map(|relay| &relay.api_key);
-    keys.chain(config.forward.headers.iter().map(|header| &header.value))
 }
 
 fn envoy_args(options: &StartArgs, file: &Path) -> Vec<std::ffi::OsString> {

@@ -147,6 +147,14 @@ fn describe_relay(relay: &RelaySnapshot) -> String {
         );
     }
     let _ = write!(text, "\n  url      {}", relay.url);
+    if !relay.labels.is_empty() {
+        let labels: Vec<String> = relay
+            .labels
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let _ = write!(text, "\n  labels   {}", labels.join(", "));
+    }
     if let Some(error) = &relay.last_error {
         let _ = write!(
             text,

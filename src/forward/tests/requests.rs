@@ -44,6 +44,50 @@ async fn a_request_reaches_the_adapter_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn a_get_has_neither_body_nor_length() {
+    let world = World::new();
+    let mut request = request("");
+    (request.method, request.path) = (Method::GET, "/v1/models".into());
+    let asking = world.forward(request);
+    let (mut line, asked) = world.envoy.asked().await;
+    assert_eq!(asked.request_line, "GET /v1/models HTTP/1.1");
+    assert!(
+        asked.body.is_empty() && !asked.has("content-length") && !asked.has("transfer-encoding"),
+        "{asked:?}"
+    );
+    line.write(ok(r#"{"data":[]}"#)).await;
+    assert_eq!(
+        payload(&within(asking).await.unwrap())["body"]["data"],
+        serde_json::json!([])
+    );
+}
+
+#[tokio::test]
+async fn text_only_passes_the_text_under_the_model_that_was_asked_for() {
+    let world = World::with(|relay, _| {
+        relay.response_policy = ResponsePolicy::TextOnly;
+        relay.response_headers = vec![HeaderName::from_static("x-leak")];
+    });
+    let mut request = request(r#"{"model":"asked-for","messages":[]}"#);
+    request.path = "/v1/chat/completions".into();
+    let asking = world.forward(request);
+    let (mut line, _) = world.envoy.asked().await;
+    let body =
+        r#"{"id":"LEAK","model":"LEAK","choices":[{"message":{"role":"assistant","content":"hi"},"seed":"LEAK"}]}"#;
+    line.write(ok(body).replace("\r\n\r\n", "\r\nx-leak: LEAK\r\n\r\n"))
+        .await;
+    let forwarded = within(asking).await.unwrap();
+    assert!(
+        !forwarded.response.frame.contains("LEAK"),
+        "{}",
+        forwarded.response.frame
+    );
+    let body = &payload(&forwarded)["body"];
+    assert_eq!((&body["model"], &body["id"]), (&"asked-for".into(), &"r-1".into()));
+    assert!(body["created"].as_u64().unwrap() > 1_700_000_000);
+}
+
+#[tokio::test]
 async fn an_answer_comes_back_byte_for_byte_however_it_is_cut() {
     let body = r#"{ "n":12345678901234567890123, "s":"\u00e9\/é" }"#;
     let whole = ok(body);

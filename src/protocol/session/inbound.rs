@@ -116,9 +116,16 @@ impl<H> Session<H> {
         // PROTOCOL §2.5: counted from when it receives the request
         let deadline = now + self.settings.request_timeout;
         match self.admit(&id, payload, text, hold) {
-            Ok((Asked { path, headers, body }, hold)) => {
+            Ok((asked, hold)) => {
+                let Asked {
+                    method,
+                    path,
+                    headers,
+                    body,
+                } = asked;
                 let request = ForwardRequest {
                     id,
+                    method,
                     path,
                     headers,
                     body,

@@ -112,6 +112,7 @@ fn wiring(relay: &Relay, forward: &Forward) -> Wiring {
         Telemetry::default(),
     );
     Wiring {
+        origin: Origin::new(&relay.name, &relay.labels),
         telemetry: Telemetry::default(),
         relay: Arc::new(relay.clone()),
         forward_to: forward.to.clone(),

@@ -8,7 +8,7 @@ use crate::relay::testing::{Ca, Scratch};
 fn tell(telemetry: &Telemetry) {
     let span = telemetry.begin(&mut HeaderMap::new(), SystemTime::now());
     telemetry.finish(span, &Chat::new("gpt-4o", 17, 5).exchange());
-    telemetry.stage("eu", Stage::Forward, Duration::from_millis(3));
+    telemetry.stage(&Origin::new("eu", &[]), Stage::Forward, Duration::from_millis(3));
 }
 
 async fn tell_and_end(telemetry: &Telemetry) {

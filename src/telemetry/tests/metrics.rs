@@ -272,7 +272,7 @@ async fn buckets_units_kinds_and_temporality_are_the_documented_ones() {
     let all = [("OTEL_SEMCONV_STABILITY_OPT_IN", "gen_ai_latest_experimental/dup")];
     let tell = |telemetry: &Telemetry| {
         telemetry.finish(Span::default(), &streamed(&stream()));
-        telemetry.stage("eu", Stage::Ack, Duration::from_millis(2));
+        telemetry.stage(&Origin::new("eu", &[]), Stage::Ack, Duration::from_millis(2));
     };
     let cumulative = told(&all, tell).await;
     check(
@@ -463,6 +463,46 @@ async fn two_clients_of_one_name_are_added_up() {
     assert_eq!(values("requests"), ["10"]);
     assert_eq!(values("responses"), ["14", "16"]);
     assert_eq!(values("state").iter().filter(|value| *value == "1").count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relays_labels_are_on_all_that_is_told_of_it() {
+    let collector = Collector::start("http/protobuf").await;
+    let source = Arc::new(Figures(Mutex::new(busy())));
+    source.0.lock().unwrap().relays[0].labels = [("team".to_owned(), "red".to_owned())].into();
+    let url = collector.url();
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str()),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+    ];
+    let telemetry = start_with(&config::Telemetry::default(), &variables, source);
+    let mut chat = Chat::new("gpt-4o", 17, 5);
+    chat.origin = Origin::new("eu", &[("team".to_owned(), "red".to_owned())]);
+    let span = telemetry.begin(&mut HeaderMap::new(), SystemTime::now());
+    telemetry.finish(span, &chat.exchange());
+    telemetry.stage(&chat.origin, Stage::Ack, Duration::from_millis(2));
+    telemetry.shutdown(GENEROUS).await;
+    let exports = collector.exports();
+    let metrics = metrics_of(&exports);
+    let label = ("spectral_bridge.relay.label.team", r#""red""#);
+    let told: Vec<&Metric> = metrics
+        .iter()
+        .filter(|metric| !metric.name.starts_with("spectral_bridge.telemetry."))
+        .collect();
+    assert!(told.len() > 15, "{}", told.len());
+    for metric in told {
+        let points = points(&metrics, &metric.name, &[]);
+        let labelled = |attributes: &Attributes| attributes.get(label.0).is_some_and(|value| value == label.1);
+        assert!(
+            !points.is_empty() && points.iter().all(|(attributes, _)| labelled(attributes)),
+            "{}",
+            metric.name
+        );
+    }
+    let span = &spans_of(&exports)[0];
+    assert_eq!(attributes(&span.attributes)[label.0], label.1);
+    let event = &events_of(&exports)[0];
+    assert_eq!(attributes(&event.attributes)[label.0], label.1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -84,7 +84,7 @@ async fn a_refused_request_has_a_span_and_an_event() {
     let collector = Collector::start("grpc").await;
     let telemetry = start_to(&collector, &[]);
     telemetry.refused(&Refusal {
-        relay: "eu",
+        relay: &Origin::new("eu", &[]),
         request_id: "req-1",
         code: "path_not_allowed",
         status: 404,

@@ -23,12 +23,12 @@ fn a_relay_that_does_not_answer_the_close_does_not_hold_up_the_new_connection() 
 #[test]
 fn a_change_that_needs_no_new_connection_leaves_it_alone() {
     let mut script = connected_v2();
-    script.settings.paths = vec!["/v1/models".into()];
+    script.settings.paths = vec!["/v1/embeddings".into()];
     script.settings_changed(false).expect([]);
     script
         .request("a")
         .expect_done(["ack a", "response a 404 path_not_allowed"]);
-    script.text(r#"{"type":"request","request_id":"b","payload":{"path":"/v1/models"}}"#);
+    script.text(r#"{"type":"request","request_id":"b","payload":{"path":"/v1/embeddings"}}"#);
     script.expect(["ack b", "forward b"]);
 }
 

@@ -14,7 +14,7 @@ use super::super::super::{Action, DialFailure, Disconnect, Event, Input, Session
 use super::super::harness::Hold;
 use super::net::{Frame, Happening, Millis, Net, Side};
 use super::rules::Rules;
-use crate::protocol::response::AdapterAnswer;
+use crate::protocol::response::{AdapterAnswer, Policy};
 use crate::protocol::{CloseFrame, Fault, ForwardRequest, RequestId, Response, Text, Version};
 use crate::status::snapshot::RelayState;
 
@@ -197,7 +197,7 @@ impl Client {
             headers: &http::HeaderMap::new(),
             body: body.as_bytes(),
         };
-        Response::from_adapter(&id, &answer, &[], 1 << 24)
+        Response::from_adapter(&id, &answer, &Policy::Passthrough(&[]), 1 << 24)
     }
 
     /// The adapter goes away with everything it works on.
