@@ -20,6 +20,7 @@ mod outlet;
 mod providers;
 mod relays;
 mod resource;
+mod sessions;
 mod settings;
 mod spans;
 mod start;
@@ -31,6 +32,7 @@ mod names_tests;
 mod tests;
 
 pub use environment::Environment;
+pub use sessions::Session;
 pub use spans::Span;
 
 use std::borrow::Cow;
