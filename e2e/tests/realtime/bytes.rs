@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use e2e::world::eventually;
 use e2e::world::seed::Seed;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -83,6 +84,40 @@ async fn frames_of_a_megabyte_pass_to_the_byte_in_bounded_memory() {
         frames.tells += 1;
     }
     assert_passes(&mut site, "megabytes", frames).await;
+    let grown = site.gateway.peak_memory().unwrap() - before;
+    assert!(grown < 24 * MEGABYTE, "Envoy grew by {grown} bytes");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_holds_the_provider_back_and_loses_nothing() {
+    let mut site = Plan::new().start_echo().await;
+    drop(site.dial("warm", "/v1/responses").await);
+    site.gateway.logged("warm").await.unwrap();
+    let before = site.gateway.peak_memory().unwrap();
+    let sent: Vec<u8> = (0..64 * MEGABYTE).map(|at| (at % 251).to_le_bytes()[0]).collect();
+    let (mut reader, mut writer) = site.dial("slow", "/v1/responses").await.into_inner().into_split();
+    let writing = tokio::spawn({
+        let sent = sent.clone();
+        async move {
+            writer.write_all(&sent).await.unwrap();
+            writer
+        }
+    });
+    let paused = async || {
+        let paused = "cluster.provider.upstream_flow_control_paused_reading_total";
+        let paused = site.gateway.envoy.stat(paused).await.ok().flatten();
+        paused.filter(|paused| *paused > 0)
+    };
+    eventually("Envoy stops reading from the provider", DEADLINE, paused)
+        .await
+        .unwrap();
+    let mut heard = vec![0; sent.len()];
+    timeout(LONG, reader.read_exact(&mut heard))
+        .await
+        .expect("everything comes back")
+        .unwrap();
+    assert!(heard == sent, "what came back is not what was sent");
+    drop(writing.await.unwrap());
     let grown = site.gateway.peak_memory().unwrap() - before;
     assert!(grown < 24 * MEGABYTE, "Envoy grew by {grown} bytes");
 }
