@@ -107,6 +107,12 @@ fn each_key_of_the_metadata_stands_in_the_document() {
         stream.complete();
         stream.with(|stream| set.extend(stream.metadata.keys().map(|(_, key)| key.clone())));
     }
+    let stream = config.stream().unwrap();
+    let upgrade = [(":method", "GET"), (":path", "/v1/responses"), ("upgrade", "websocket")];
+    stream.request_headers(&upgrade, false);
+    stream.response_headers(&[(":status", "101")], false);
+    stream.complete();
+    stream.with(|stream| set.extend(stream.metadata.keys().map(|(_, key)| key.clone())));
     set.sort();
     set.dedup();
     let mut documented: Vec<_> = rows("| Key | Type | Meaning |")

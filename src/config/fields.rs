@@ -134,7 +134,12 @@ impl<'a> Fields<'a> {
 
     /// `true` or `false`, absent is `false`.
     pub(super) fn flag(&self, key: &str) -> Option<bool> {
-        self.or(key, false, |field| match field.node {
+        self.switch(key, false)
+    }
+
+    /// `true` or `false`.
+    pub(super) fn switch(&self, key: &str, default: bool) -> Option<bool> {
+        self.or(key, default, |field| match field.node {
             Node::Bool(value) => Some(*value),
             Node::Text(text) => field.wrong(shown(text), "true or false, without quotes"),
             Node::Null | Node::Number(_) | Node::Array(_) | Node::Object(_) => {

@@ -13,6 +13,8 @@ pub struct UsageFilter {
     pub include_usage: bool,
     /// Requests larger than this are not made to ask.
     pub max_request_bytes: usize,
+    /// Whether the start and the end of each WebSocket session are logged.
+    pub session_log: bool,
 }
 
 impl UsageFilter {
@@ -32,15 +34,18 @@ impl UsageFilter {
             request_log,
             "include_usage",
             "max_request_bytes",
+            "session_log",
         ];
         read_whole(json, WANTED, &keys, |fields| {
             let telemetry = telemetry::read_fields(&fields);
             let include_usage = fields.flag("include_usage");
+            let session_log = fields.switch("session_log", true);
             let max_request_bytes = fields.size("max_request_bytes", MAX_REQUEST_BYTES, &MAX_REQUEST_RANGE);
             Some(Self {
                 telemetry: telemetry?,
                 include_usage: include_usage?,
                 max_request_bytes: max_request_bytes?,
+                session_log: session_log?,
             })
         })
     }
@@ -52,12 +57,13 @@ impl Default for UsageFilter {
             telemetry: Telemetry::default(),
             include_usage: false,
             max_request_bytes: MAX_REQUEST_BYTES,
+            session_log: true,
         }
     }
 }
 
 const WANTED: &str = "write a google.protobuf.Struct with the keys provider, models, max_models, request_log, include_usage, \
-                      max_request_bytes, a StringValue with the same as JSON, or nothing";
+                      max_request_bytes, session_log, a StringValue with the same as JSON, or nothing";
 
 #[cfg(test)]
 mod tests {
@@ -73,7 +79,7 @@ mod tests {
     #[test]
     fn everything_can_be_set() {
         let json = br#"{"provider":"anthropic","models":["a"],"max_models":7,"request_log":true,"include_usage":true,
-            "max_request_bytes":2048}"#;
+            "max_request_bytes":2048,"session_log":false}"#;
         let filter = UsageFilter {
             telemetry: Telemetry {
                 provider: "anthropic".to_owned(),
@@ -83,6 +89,7 @@ mod tests {
             },
             include_usage: true,
             max_request_bytes: 2048,
+            session_log: false,
         };
         assert_eq!(UsageFilter::from_json(json), Ok(filter));
     }
@@ -92,7 +99,7 @@ mod tests {
         let json = br#"{"relays":[],"provider":7,"include_usage":"yes","max_request_bytes":1}"#;
         let told = UsageFilter::from_json(json).unwrap_err().to_string();
         for part in [
-            "relays: unknown key; allowed here: provider, models, max_models, request_log, include_usage, max_request_bytes",
+            "relays: unknown key; allowed here: provider, models, max_models, request_log, include_usage, max_request_bytes, session_log",
             "provider: 7; ",
             "include_usage: \"yes\"; true or false, without quotes",
             "max_request_bytes: 1; a whole number from 1024 to 16777216",

@@ -24,6 +24,8 @@ pub(super) struct Head {
     pub(super) model: Option<Box<str>>,
     /// Whether it asks to become a WebSocket.
     pub(super) upgrade: bool,
+    /// Its path without the query, of one that does.
+    pub(super) path: Option<Box<str>>,
 }
 
 impl Head {
@@ -44,7 +46,7 @@ impl Head {
             started: Instant::now(),
             operation,
             ticket,
-            request_id: text(envoy, "x-request-id").filter(|_| named).map(Box::from),
+            request_id: text(envoy, "x-request-id").filter(|_| named || upgrade).map(Box::from),
             server: text(envoy, ":authority")
                 .filter(|_| named)
                 .and_then(|authority| server(authority, text(envoy, ":scheme"))),
@@ -52,6 +54,7 @@ impl Head {
                 .or_else(|| queried_model(path).filter(|_| upgrade))
                 .map(Box::from),
             upgrade,
+            path: upgrade.then(|| path.split('?').next().unwrap_or(path).into()),
         })
     }
 

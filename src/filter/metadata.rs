@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use envoy_proxy_dynamic_modules_rust_sdk::EnvoyHttpFilter;
 
+use super::session::Closing;
 use crate::usage::{Missing, Operation, Usage};
 
 /// Of the dynamic metadata: `%DYNAMIC_METADATA(spectral_bridge.gen_ai:input_tokens)%` in an access log.
@@ -69,6 +70,13 @@ pub(super) fn set_tokens<EHF: EnvoyHttpFilter>(envoy: &mut EHF, usage: &Usage) {
             envoy.set_dynamic_metadata_number(NAMESPACE, key, number(tokens));
         }
     }
+}
+
+/// Sets how a session went.
+pub(super) fn set_session<EHF: EnvoyHttpFilter>(envoy: &mut EHF, turns: u64, closing: Closing) {
+    envoy.set_dynamic_metadata_number(NAMESPACE, "turns", number(turns));
+    envoy.set_dynamic_metadata_number(NAMESPACE, "close_code", closing.code.into());
+    envoy.set_dynamic_metadata_string(NAMESPACE, "closed_by", closing.by.name());
 }
 
 /// Input and output together, as far as they are known.

@@ -3,7 +3,7 @@
 //! Envoy drives it, through [`crate::module`]. A stream whose method and path are no [`Operation`](crate::usage::Operation) passes it
 //! after two looks at its headers. Of the others [`stream`] hands every byte to the pure tap ([`crate::usage`]); what the
 //! tap reads goes to three places: the stream's dynamic metadata ([`metadata`]), Envoy's statistics ([`stats`]) and
-//! OpenTelemetry ([`crate::telemetry`]). A request that this process's relay client forwarded is counted there, so here
+//! OpenTelemetry ([`crate::telemetry`]). A stream that becomes a WebSocket is a [`session`] besides, which Envoy's log has, too. A request that this process's relay client forwarded is counted there, so here
 //! it gets its metadata only.
 //!
 //! Deliberately absent: content, which is never kept; and any say in the stream, unless `include_usage` asks for it
@@ -14,6 +14,7 @@ mod exchange;
 mod head;
 mod include;
 mod metadata;
+mod session;
 mod socket;
 mod stats;
 mod stream;
@@ -66,6 +67,7 @@ pub fn configure<EC: EnvoyHttpFilterConfig, EHF: EnvoyHttpFilter>(
         stats,
         telemetry,
         lost: AtomicU64::new(0),
+        lost_sessions: AtomicU64::new(0),
         _tickets: relayed::watch(),
     }))))
 }
@@ -78,6 +80,8 @@ struct Shared {
     telemetry: TelemetryLease,
     /// Streams that ended without a last hook, after a panic: the gauge of active ones still has them.
     lost: AtomicU64,
+    /// The same of sessions.
+    lost_sessions: AtomicU64,
     _tickets: relayed::Watcher,
 }
 

@@ -3,15 +3,18 @@
 use std::time::Instant;
 
 use super::head::Head;
+use super::session::Session;
 use super::stats::CUT_SHORT;
 use crate::telemetry::{self, Via};
-use crate::usage::{Missing, SocketTap, Turn, Usage};
+use crate::usage::{Close, Missing, Peer, SocketTap, Turn, Usage};
 
 /// A WebSocket, or a stream that asks to become one.
 #[derive(Debug)]
 pub(super) struct Socket {
     head: Head,
     tap: SocketTap,
+    /// Once the upgrade is agreed upon.
+    pub(super) session: Option<Session>,
     /// What the turns so far add up to.
     pub(super) sum: Sum,
 }
@@ -24,6 +27,7 @@ pub(super) struct Sum {
     pub(super) response_model: Option<Box<str>>,
     pub(super) finish_reasons: Vec<Box<str>>,
     pub(super) missing: Option<Missing>,
+    pub(super) turns: u64,
 }
 
 impl Socket {
@@ -38,6 +42,7 @@ impl Socket {
                 ..Sum::default()
             },
             tap,
+            session: None,
             head,
         }
     }
@@ -57,6 +62,23 @@ impl Socket {
 
     pub(super) fn server_says(&mut self, bytes: &[u8]) {
         self.tap.from_server(bytes, Instant::now());
+    }
+
+    /// The upgrade is agreed upon.
+    pub(super) fn begin_session(&mut self) {
+        self.session = Some(Session::begin());
+    }
+
+    /// A side will say no more.
+    pub(super) fn side_ended(&mut self, side: Peer) {
+        if let Some(session) = &mut self.session {
+            session.side_ended(side);
+        }
+    }
+
+    /// The first close frame.
+    pub(super) fn close(&self) -> Option<Close> {
+        self.tap.close()
     }
 
     /// The end of the socket; turns that it broke off follow.
@@ -92,7 +114,13 @@ impl Socket {
 }
 
 impl Sum {
+    /// The model that was asked for last, else the one that answered.
+    pub(super) fn model(&self) -> Option<&str> {
+        self.request_model.as_deref().or(self.response_model.as_deref())
+    }
+
     fn add(&mut self, turn: &Turn) {
+        self.turns += 1;
         self.usage = together(&self.usage, &turn.answer.usage);
         if turn.request.model.is_some() {
             self.request_model.clone_from(&turn.request.model);

@@ -8,7 +8,7 @@ use envoy_proxy_dynamic_modules_rust_sdk::{
     EnvoyCounterVecId, EnvoyGaugeId, EnvoyHistogramVecId, EnvoyHttpFilter, EnvoyHttpFilterConfig,
 };
 
-use crate::telemetry::Exchange;
+use crate::telemetry::{Exchange, Session};
 use crate::usage::{Operation, Usage};
 
 /// The defined statistics.
@@ -22,6 +22,9 @@ pub(super) struct Stats {
     active: EnvoyGaugeId,
     duration: EnvoyHistogramVecId,
     first_token: EnvoyHistogramVecId,
+    sessions: EnvoyCounterVecId,
+    sessions_active: EnvoyGaugeId,
+    session_duration: EnvoyHistogramVecId,
 }
 
 impl Stats {
@@ -36,6 +39,10 @@ impl Stats {
             active: envoy.define_gauge("gen_ai_streams_active")?,
             duration: envoy.define_histogram_vec("gen_ai_request_duration_ms", &["operation", "model"])?,
             first_token: envoy.define_histogram_vec("gen_ai_time_to_first_token_ms", &["operation", "model"])?,
+            sessions: envoy
+                .define_counter_vec("gen_ai_sessions_total", &["operation", "model", "close", "closed_by"])?,
+            sessions_active: envoy.define_gauge("gen_ai_sessions_active")?,
+            session_duration: envoy.define_histogram_vec("gen_ai_session_duration_ms", &["operation", "model"])?,
         })
     }
 
@@ -50,6 +57,23 @@ impl Stats {
     /// A stream is over.
     pub(super) fn end<EHF: EnvoyHttpFilter>(&self, envoy: &EHF) {
         told(envoy.decrease_gauge(self.active, 1));
+    }
+
+    /// A session begins; `lost` ones ended unnoticed.
+    pub(super) fn begin_session<EHF: EnvoyHttpFilter>(&self, envoy: &EHF, lost: u64) {
+        told(envoy.increase_gauge(self.sessions_active, 1));
+        if lost > 0 {
+            told(envoy.decrease_gauge(self.sessions_active, lost));
+        }
+    }
+
+    /// A session is over; it counts under the label `model`.
+    pub(super) fn end_session<EHF: EnvoyHttpFilter>(&self, envoy: &EHF, session: &Session<'_>, model: &str) {
+        let operation = session.operation.name();
+        told(envoy.decrease_gauge(self.sessions_active, 1));
+        let labels = [operation, model, session.close, session.closed_by];
+        told(envoy.increment_counter_vec(self.sessions, &labels, 1));
+        told(envoy.record_histogram_value_vec(self.session_duration, &[operation, model], millis(session.duration)));
     }
 
     /// A request was made to ask for its usage (`added`), or why it was not.
@@ -116,7 +140,7 @@ fn outcome(exchange: &Exchange<'_>) -> &'static str {
     }
 }
 
-fn millis(took: std::time::Duration) -> u64 {
+pub(super) fn millis(took: std::time::Duration) -> u64 {
     u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -22,6 +22,7 @@ use super::include::Include;
 use super::metadata::{self, Facts};
 use super::socket::Socket;
 use crate::telemetry::{self, Span};
+use crate::usage::Peer;
 
 /// A stream of Envoy's.
 pub(super) struct Stream {
@@ -78,6 +79,9 @@ impl<EHF: EnvoyHttpFilter> HttpFilter<EHF> for Stream {
             }
             Watched::Socket(socket) => {
                 each(envoy.get_received_request_body(), |bytes| socket.client_says(bytes));
+                if end {
+                    socket.side_ended(Peer::Client);
+                }
                 self.shared.settle_turns(envoy, socket);
             }
         }
@@ -101,11 +105,15 @@ impl<EHF: EnvoyHttpFilter> HttpFilter<EHF> for Stream {
             }
             watched => watched,
         };
-        if let Watched::Http(exchange) = &mut self.watched {
-            exchange.answers_with(status(), header("content-type"), header("content-encoding"));
-            if end {
-                exchange.answered();
+        match &mut self.watched {
+            Watched::Nothing => {}
+            Watched::Http(exchange) => {
+                exchange.answers_with(status(), header("content-type"), header("content-encoding"));
+                if end {
+                    exchange.answered();
+                }
             }
+            Watched::Socket(socket) => self.shared.begin_session(envoy, socket),
         }
         self.include.response_headers(envoy);
         ResponseHeadersStatus::Continue
@@ -129,6 +137,9 @@ impl<EHF: EnvoyHttpFilter> HttpFilter<EHF> for Stream {
             }
             Watched::Socket(socket) => {
                 each(envoy.get_received_response_body(), |bytes| socket.server_says(bytes));
+                if end {
+                    socket.side_ended(Peer::Server);
+                }
                 self.shared.settle_turns(envoy, socket);
             }
         }
@@ -158,6 +169,7 @@ impl<EHF: EnvoyHttpFilter> HttpFilter<EHF> for Stream {
                 socket.end();
                 self.shared.settle_turns(envoy, &mut socket);
                 self.shared.settle_socket(envoy, &socket);
+                self.shared.end_session(envoy, &socket);
             }
         }
     }
@@ -197,6 +209,7 @@ impl Drop for Stream {
                 while let Some(turn) = socket.next_turn() {
                     telemetry.finish(Span::default(), &socket.told(&turn));
                 }
+                self.shared.lose_session(socket);
                 socket.head().is_relayed()
             }
         };
@@ -301,15 +314,25 @@ enum Ending {
 }
 
 fn ending<EHF: EnvoyHttpFilter>(envoy: &EHF) -> Ending {
-    let details = envoy.get_attribute_string(AttributeId::ResponseCodeDetails);
-    let details = details.map(|details| details.as_slice()).unwrap_or_default();
+    let details = details(envoy);
     if details == b"internal_redirect" {
         return Ending::Redirected;
     }
-    match CLIENT_LEFT.iter().any(|start| details.starts_with(start)) {
+    match client_left(details) {
         true => Ending::ClientLeft,
         false => Ending::Other,
     }
+}
+
+/// Envoy's details about a stream's end; empty where it tells none.
+pub(super) fn details<EHF: EnvoyHttpFilter>(envoy: &EHF) -> &[u8] {
+    let details = envoy.get_attribute_string(AttributeId::ResponseCodeDetails);
+    details.map(|details| details.as_slice()).unwrap_or_default()
+}
+
+/// Whether these details say that the client ended the stream.
+pub(super) fn client_left(details: &[u8]) -> bool {
+    CLIENT_LEFT.iter().any(|start| details.starts_with(start))
 }
 
 const SWITCHING_PROTOCOLS: u16 = 101;
@@ -318,4 +341,4 @@ const SWITCHING_PROTOCOLS: u16 = 101;
 const CLIENT_LEFT: [&[u8]; 3] = [b"downstream_", b"http2.remote_", b"http3.remote_"];
 
 /// The label of a model that neither side names.
-const UNKNOWN: &str = "unknown";
+pub(super) const UNKNOWN: &str = "unknown";

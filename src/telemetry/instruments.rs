@@ -7,6 +7,7 @@ use opentelemetry::metrics::{Counter, Histogram, Meter};
 
 use super::attributes::{LabelsOf, Vocabulary};
 use super::names::{self, Metric};
+use super::sessions::Sessions;
 use super::settings::Semconv;
 use super::{Exchange, Origin, Stage};
 use crate::usage::{Operation, Usage};
@@ -20,6 +21,7 @@ pub(super) struct Instruments {
     latest: Option<Latest>,
     missing: Counter<u64>,
     stage: Histogram<f64>,
+    pub(super) sessions: Sessions,
 }
 
 /// Names that only the released conventions have.
@@ -53,6 +55,7 @@ impl Instruments {
             latest: semconv.latest().then(|| Latest::new(meter)),
             missing: counter(meter, &names::USAGE_MISSING),
             stage: seconds(meter, &names::STAGE_DURATION),
+            sessions: Sessions::new(meter),
         }
     }
 
@@ -207,7 +210,7 @@ fn counter(meter: &Meter, metric: &Metric) -> Counter<u64> {
         .build()
 }
 
-fn seconds(meter: &Meter, metric: &Metric) -> Histogram<f64> {
+pub(super) fn seconds(meter: &Meter, metric: &Metric) -> Histogram<f64> {
     meter
         .f64_histogram(metric.name)
         .with_unit(metric.unit)
@@ -216,7 +219,7 @@ fn seconds(meter: &Meter, metric: &Metric) -> Histogram<f64> {
         .build()
 }
 
-fn whole(meter: &Meter, metric: &Metric) -> Histogram<u64> {
+pub(super) fn whole(meter: &Meter, metric: &Metric) -> Histogram<u64> {
     meter
         .u64_histogram(metric.name)
         .with_unit(metric.unit)

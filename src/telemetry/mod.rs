@@ -21,6 +21,7 @@ mod outlet;
 mod providers;
 mod relays;
 mod resource;
+mod sessions;
 mod settings;
 mod spans;
 mod start;
@@ -33,6 +34,7 @@ mod tests;
 
 pub use environment::Environment;
 pub use origin::Origin;
+pub use sessions::Session;
 pub use spans::Span;
 
 use std::borrow::Cow;

@@ -77,6 +77,8 @@ pub const REQUEST_STAGE: &str = "spectral_bridge.request.stage";
 pub const MISSING_REASON: &str = "spectral_bridge.usage.missing.reason";
 pub const RECONNECT_REASON: &str = "spectral_bridge.reconnect.reason";
 pub const FRAME_TYPE: &str = "spectral_bridge.frame.type";
+pub const SESSION_CLOSE: &str = "spectral_bridge.session.close";
+pub const SESSION_CLOSED_BY: &str = "spectral_bridge.session.closed_by";
 pub const IO_DIRECTION: &str = "network.io.direction";
 pub const SIGNAL: &str = "spectral_bridge.telemetry.signal";
 

@@ -26,7 +26,7 @@ mod websocket;
 mod whole;
 
 pub use operation::{model_in_path, operation};
-pub use socket::SocketTap;
+pub use socket::{Close, Peer, SocketTap};
 pub use tap::{News, RequestTap, Tap};
 pub use turns::Turn;
 

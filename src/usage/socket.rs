@@ -20,7 +20,25 @@ pub struct SocketTap {
     client: Side<Asking>,
     server: Side<Reading>,
     turns: Turns,
-    close_code: Option<u16>,
+    close: Option<Close>,
+}
+
+/// How a connection was closed in order: the first close frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Close {
+    /// Its code; 1005 if it had none.
+    pub code: u16,
+    /// Who sent it.
+    pub by: Peer,
+}
+
+/// A side of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// Who asked for it.
+    Client,
+    /// Who agreed to it.
+    Server,
 }
 
 /// One direction.
@@ -47,7 +65,7 @@ impl SocketTap {
             client: Side::new(Asking::default()),
             server: Side::new(Reading::looking(Looks::Socket)),
             turns: Turns::new(operation),
-            close_code: None,
+            close: None,
         }
     }
 
@@ -58,17 +76,17 @@ impl SocketTap {
 
     /// Reads what the client sends.
     pub fn from_client(&mut self, bytes: &[u8], now: Instant) {
-        let (turns, close_code) = (&mut self.turns, &mut self.close_code);
+        let (turns, close) = (&mut self.turns, &mut self.close);
         self.client.push(bytes, |said| match said {
             Said::Message(asking) => turns.asked(std::mem::take(asking), now),
             Said::Compressed => turns.compressed(now),
-            Said::Close(code) => *close_code = close_code.or(Some(code)),
+            Said::Close(code) => *close = close.or(Some(Close { code, by: Peer::Client })),
         });
     }
 
     /// Reads what the server sends.
     pub fn from_server(&mut self, bytes: &[u8], now: Instant) {
-        let (turns, close_code) = (&mut self.turns, &mut self.close_code);
+        let (turns, close) = (&mut self.turns, &mut self.close);
         self.server.push(bytes, |said| match said {
             Said::Message(reading) => {
                 reading.settle();
@@ -76,7 +94,7 @@ impl SocketTap {
                 *reading = Reading::looking(Looks::Socket);
             }
             Said::Compressed => turns.compressed(now),
-            Said::Close(code) => *close_code = close_code.or(Some(code)),
+            Said::Close(code) => *close = close.or(Some(Close { code, by: Peer::Server })),
         });
     }
 
@@ -85,10 +103,10 @@ impl SocketTap {
         self.turns.next()
     }
 
-    /// The code of the first close frame; 1005 if it had none.
+    /// The first close frame.
     #[must_use]
-    pub fn close_code(&self) -> Option<u16> {
-        self.close_code
+    pub fn close(&self) -> Option<Close> {
+        self.close
     }
 
     /// The connection ended: what is not over comes out as it is.

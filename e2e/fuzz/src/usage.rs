@@ -81,7 +81,7 @@ fn socket(body: &[u8], piece: usize) {
         tap.finish(now);
         let turns: Vec<Turn> = std::iter::from_fn(|| tap.next_turn()).collect();
         turns.iter().for_each(|turn| bounded(&turn.answer));
-        (turns, tap.close_code())
+        (turns, tap.close())
     };
     assert_eq!(read(piece), read(usize::MAX), "the split changed what was read");
 }

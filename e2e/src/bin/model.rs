@@ -46,6 +46,7 @@ async fn run(arguments: Arguments) -> std::io::Result<()> {
     let options = ModelOptions {
         listen: arguments.listen,
         key,
+        tls: None,
         ledger: false,
         log: !arguments.quiet,
     };

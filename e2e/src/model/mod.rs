@@ -30,6 +30,7 @@ pub use tokens::{Account, Accounts, Tokens};
 
 use crate::listen::Server;
 use crate::locked;
+use crate::relay::{TlsFiles, tls};
 use tokens::Books;
 
 /// The model's settings.
@@ -39,6 +40,8 @@ pub struct ModelOptions {
     pub listen: SocketAddr,
     /// The bearer key it demands, if any.
     pub key: Option<String>,
+    /// Its certificate and key; without, it speaks plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// Whether requests are kept for assertions. Off where throughput is measured.
     pub ledger: bool,
     /// Whether readable lines go to stderr.
@@ -73,6 +76,7 @@ impl Default for ModelOptions {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             key: None,
+            tls: None,
             ledger: true,
             log: false,
         }
@@ -114,7 +118,8 @@ impl Model {
         let shared = Arc::clone(&self.shared);
         let server = Arc::clone(&self.server);
         let service = service_fn(move |request| serve::serve(Arc::clone(&shared), Arc::clone(&server), request));
-        self.address = self.server.listen(self.address, None, service).await?;
+        let tls = self.shared.options.tls.as_ref().map(tls::acceptor).transpose()?;
+        self.address = self.server.listen(self.address, tls, service).await?;
         Ok(())
     }
 

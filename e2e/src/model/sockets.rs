@@ -58,8 +58,8 @@ impl Talk {
         while let Some(message) = self.socket.next().await {
             match message.map_err(io::Error::other)? {
                 Message::Text(text) => self.hear(text.as_str()).await?,
-                Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
-                Message::Close(_) => break,
+                // a close frame is answered by the next look, which then finds the end
+                Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) | Message::Close(_) => {}
             }
         }
         Ok(())

@@ -6,6 +6,7 @@
 mod certificates;
 mod collectors;
 mod connect_proxy;
+mod echo;
 mod envoy;
 pub mod fault_proxy;
 mod gateway;
@@ -32,6 +33,7 @@ use tokio::time::{Instant, sleep};
 pub use certificates::{Authority, Certificates, Leaf};
 pub use collectors::{Rotel, Series, VictoriaMetrics};
 pub use connect_proxy::{ConnectProxy, IdleEnd, ProxyOptions};
+pub use echo::Echo;
 pub use envoy::{Envoy, Validation, validate};
 pub use gateway::Gateway;
 pub use listeners::Listeners;

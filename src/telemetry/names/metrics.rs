@@ -88,6 +88,7 @@ const EXCHANGE_TIER_MODALITY: &[&str] = &[
     RESPONSE_SERVICE_TIER,
     TOKEN_MODALITY,
 ];
+const SESSION: &[&str] = &[OPERATION, REQUEST_MODEL, SESSION_CLOSE, SESSION_CLOSED_BY];
 
 const TOKENS: &[f64] = &[
     1.0,
@@ -116,6 +117,11 @@ const PER_TOKEN_SECONDS: &[f64] = &[0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.
 const STAGE_SECONDS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
 ];
+/// From a question and its answer to the hour after which providers end a session, and beyond.
+const SESSION_SECONDS: &[f64] = &[
+    1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0, 14400.0,
+];
+const SESSION_TURNS: &[f64] = &[0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
 
 const fn counter(
     name: &'static str,
@@ -376,6 +382,27 @@ pub const RECONNECTS: Metric = counter(
     "Attempts to connect scheduled after a failure, by its code.",
 );
 
+pub const SESSIONS_ACTIVE: Metric = up_down(
+    "spectral_bridge.session.active",
+    "{session}",
+    &[OPERATION],
+    "WebSocket sessions that are open.",
+);
+pub const SESSION_DURATION: Metric = histogram(
+    "spectral_bridge.session.duration",
+    "s",
+    SESSION,
+    SESSION_SECONDS,
+    "How long a WebSocket session lasted.",
+);
+pub const TURNS_OF_SESSION: Metric = histogram(
+    "spectral_bridge.session.turns",
+    "{response}",
+    SESSION,
+    SESSION_TURNS,
+    "Responses of a WebSocket session.",
+);
+
 pub const EXPORTED_BATCHES: Metric = counter(
     "spectral_bridge.telemetry.batches",
     "{batch}",
@@ -430,6 +457,9 @@ pub static METRICS: &[Metric] = &[
     REPLACED,
     RECONNECTS,
     USAGE_MISSING,
+    SESSIONS_ACTIVE,
+    SESSION_DURATION,
+    TURNS_OF_SESSION,
     EXPORTED_BATCHES,
     EXPORT_FAILURES,
     DROPPED,

@@ -273,6 +273,8 @@ async fn buckets_units_kinds_and_temporality_are_the_documented_ones() {
     let tell = |telemetry: &Telemetry| {
         telemetry.finish(Span::default(), &streamed(&stream()));
         telemetry.stage(&Origin::new("eu", &[]), Stage::Ack, Duration::from_millis(2));
+        telemetry.session_started(Operation::Chat);
+        telemetry.session_ended(&session());
     };
     let cumulative = told(&all, tell).await;
     check(
@@ -295,6 +297,58 @@ async fn buckets_units_kinds_and_temporality_are_the_documented_ones() {
         AggregationTemporality::Delta,
         AggregationTemporality::Cumulative,
     );
+}
+
+/// A session that a client closed.
+fn session() -> Session<'static> {
+    Session {
+        operation: Operation::Chat,
+        model: Some("gpt-4o"),
+        close: "normal",
+        closed_by: "client",
+        turns: 3,
+        duration: Duration::from_millis(2500),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_are_counted_while_they_are_open_and_measured_when_they_are_over() {
+    let metrics = told(&[], |telemetry| {
+        telemetry.session_started(Operation::Chat);
+        telemetry.session_started(Operation::Chat);
+        telemetry.session_started(Operation::RealtimeInference);
+        telemetry.session_ended(&session());
+        telemetry.session_ended(&Session {
+            operation: Operation::RealtimeInference,
+            model: None,
+            turns: 0,
+            ..session()
+        });
+    })
+    .await;
+    let of = |operation| expect(&[("gen_ai.operation.name", operation)]);
+    assert_eq!(
+        points(&metrics, "spectral_bridge.session.active", &[]),
+        [
+            (of(r#""chat""#), "1".to_owned()),
+            (of(r#""realtime_inference""#), "0".to_owned())
+        ]
+    );
+    let closed = [
+        ("spectral_bridge.session.close", r#""normal""#),
+        ("spectral_bridge.session.closed_by", r#""client""#),
+    ];
+    for (name, with_model, without) in [
+        ("spectral_bridge.session.duration", "1 of 2.5", "1 of 2.5"),
+        ("spectral_bridge.session.turns", "1 of 3", "1 of 0"),
+    ] {
+        let mut named = expect(&closed);
+        named.insert("gen_ai.request.model".to_owned(), r#""gpt-4o""#.to_owned());
+        assert_eq!(
+            points(&metrics, name, &["gen_ai.operation.name"]),
+            [(named, with_model.to_owned()), (expect(&closed), without.to_owned())]
+        );
+    }
 }
 
 fn check(metrics: &[Metric], recorded: AggregationTemporality, observed: AggregationTemporality) {

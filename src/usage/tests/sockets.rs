@@ -253,13 +253,13 @@ fn a_compressed_message_is_no_guess() {
 }
 
 #[test]
-fn the_first_close_tells_the_code_and_ends_its_side() {
+fn the_first_close_tells_code_and_sender_and_ends_its_side() {
     let now = Instant::now();
     for (client, server, expected) in [
-        (Some(&[3, 232][..]), None, Some(1000)),
-        (None, Some(&[3, 243, b'x'][..]), Some(1011)),
-        (Some(&[][..]), Some(&[3, 243][..]), Some(1005)),
-        (Some(&[3][..]), None, Some(1005)),
+        (Some(&[3, 232][..]), None, Some((1000, Peer::Client))),
+        (None, Some(&[3, 243, b'x'][..]), Some((1011, Peer::Server))),
+        (Some(&[][..]), Some(&[3, 243][..]), Some((1005, Peer::Client))),
+        (Some(&[3][..]), None, Some((1005, Peer::Client))),
         (None, None, None),
     ] {
         let mut socket = Socket::new(Operation::Chat);
@@ -273,7 +273,7 @@ fn the_first_close_tells_the_code_and_ends_its_side() {
             socket.server(&done("late"));
             assert_eq!(socket.turns(), []);
         }
-        assert_eq!(socket.tap.close_code(), expected);
+        assert_eq!(socket.tap.close().map(|close| (close.code, close.by)), expected);
     }
 }
 
@@ -356,7 +356,7 @@ fn any_bytes_do_no_harm_and_any_split_is_the_same() {
             }
             tap.finish(now);
             let turns: Vec<Turn> = std::iter::from_fn(|| tap.next_turn()).collect();
-            (turns, tap.close_code())
+            (turns, tap.close())
         };
         let whole = run(usize::MAX - 1);
         assert_eq!(run(1), whole, "seed {seed}");
