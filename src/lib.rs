@@ -5,16 +5,17 @@
 //! | Ring | Modules | What they may do |
 //! |---|---|---|
 //! | pure | [`protocol`], [`usage`], [`config`], [`json`], [`status::snapshot`], [`telemetry::names`] | compute and return values |
-//! | shell | [`relay`], [`forward`], [`status::server`], [`secret`], [`telemetry`], [`relayed`], [`client`], [`registry`] | own sockets, tasks and timers |
+//! | shell | [`relay`], [`forward`], [`chat`], [`status::server`], [`secret`], [`telemetry`], [`relayed`], [`client`], [`registry`] | own sockets, tasks and timers |
 //! | seam | [`module`], [`filter`], [`stats`] | talk to Envoy, through the SDK in `envoy/sdk` |
 //!
 //! Arrows point inward: seam → shell → pure.
 //!
 //! # Reading order
 //!
-//! [`protocol`] and its tests, [`relay`], [`forward`], [`client`], [`registry`], [`module`], then `envoy/sdk/src/lib.rs`.
+//! [`protocol`] and its tests, [`relay`], [`forward`], [`client`], [`chat`], [`registry`], [`module`], then `envoy/sdk/src/lib.rs`.
 #![forbid(unsafe_code)]
 
+pub mod chat;
 pub mod client;
 pub mod config;
 pub mod filter;

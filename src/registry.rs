@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
+use crate::chat::{self, Endpoints};
 use crate::client::Client;
 use crate::config::{self, Config};
 use crate::status::server::{Control, StatusServer};
@@ -34,6 +35,7 @@ struct State {
     tellers: usize,
     clients: HashMap<u64, Shared>,
     servers: HashMap<SocketAddr, Serving>,
+    chats: Endpoints,
     started: Option<Instant>,
     draining: bool,
     /// Releases under way: the threads stay until the last is through.
@@ -109,12 +111,17 @@ impl Registry {
             forward,
             status,
             telemetry,
+            chat,
         } = config;
         let telemetry = self.telemetry_of(&mut state, &runtime, &telemetry);
         let lease = state.next_id();
         let mut clients = Vec::with_capacity(relays.len());
         for relay in relays {
             clients.push(state.ask(&runtime, lease, relay, &forward, &telemetry));
+        }
+        if let Some(chat) = chat {
+            let drained = state.draining;
+            state.chats.ask(&runtime, lease, chat, &forward, &telemetry, drained);
         }
         let control = Arc::clone(self);
         let spawn = || Serving {
@@ -190,8 +197,14 @@ impl Registry {
             longest = longest.max(client.grace());
             ended.push(client.ended());
         }
+        if first {
+            state.chats.drain();
+        }
+        longest = longest.max(state.chats.grace());
+        let chats = state.chats.ended();
         async move {
             let all = async {
+                chats.await;
                 for client in ended {
                     client.await;
                 }
@@ -205,27 +218,31 @@ impl Registry {
     fn release(&self, lease: u64, clients: &[u64], server: SocketAddr) {
         self.give_back(|state| {
             let released = clients.iter().filter_map(|id| state.release_client(*id, lease));
-            (released.collect(), state.release_server(server))
+            Released {
+                clients: released.collect(),
+                chats: state.chats.release(lease),
+                server: state.release_server(server),
+            }
         });
     }
 
     /// Takes back what `released` finds that nobody uses any more, and ends it.
-    fn give_back(&self, released: impl FnOnce(&mut State) -> (Vec<Client>, Option<StatusServer>)) {
-        let (released, server, telemetry, runtime) = {
+    fn give_back(&self, released: impl FnOnce(&mut State) -> Released) {
+        let (released, telemetry, runtime) = {
             let mut state = self.lock();
-            let (released, server) = released(&mut state);
+            let released = released(&mut state);
             let mut telemetry = None;
             if state.is_unused() {
                 state.draining = false;
                 telemetry = state.telemetry.take();
             }
             state.releasing += 1;
-            (released, server, telemetry, state.handle())
+            (released, telemetry, state.handle())
         };
         if let Some(runtime) = runtime {
             let (over, is_over) = mpsc::channel::<()>();
             runtime.spawn(async move {
-                end(released, server, telemetry).await;
+                end(released, telemetry).await;
                 drop(over);
             });
             // Nothing is sent: it ends when the task does.
@@ -265,7 +282,7 @@ impl State {
     }
 
     fn is_unused(&self) -> bool {
-        self.clients.is_empty() && self.servers.is_empty() && self.tellers == 0
+        self.clients.is_empty() && self.servers.is_empty() && self.chats.is_empty() && self.tellers == 0
     }
 
     fn handle(&self) -> Option<Handle> {
@@ -342,12 +359,27 @@ impl State {
     }
 }
 
-/// Ends clients, a server and the telemetry that nobody leases any more.
-async fn end(clients: Vec<Client>, server: Option<StatusServer>, telemetry: Option<(Telemetry, Arc<Figures>)>) {
+/// What nobody leases any more.
+#[derive(Default)]
+struct Released {
+    clients: Vec<Client>,
+    chats: Vec<chat::Endpoint>,
+    server: Option<StatusServer>,
+}
+
+/// Ends what was released, and the telemetry if nobody uses it any more.
+async fn end(released: Released, telemetry: Option<(Telemetry, Arc<Figures>)>) {
+    let Released { clients, chats, server } = released;
     for client in &clients {
         client.drain(client.grace().min(RELEASE_GRACE));
     }
+    for chat in &chats {
+        chat.drain(chat.grace().min(RELEASE_GRACE));
+    }
     let ended = async {
+        for chat in &chats {
+            chat.ended().await;
+        }
         for client in &clients {
             client.ended().await;
         }
@@ -373,7 +405,7 @@ impl Drop for TelemetryLease {
     fn drop(&mut self) {
         self.registry.give_back(|state| {
             state.tellers -= 1;
-            (Vec::new(), None)
+            Released::default()
         });
     }
 }
@@ -415,6 +447,7 @@ impl Control for Registry {
                 .as_ref()
                 .map(|(telemetry, _)| telemetry.snapshot())
                 .unwrap_or_default(),
+            chat: state.chats.snapshots(),
         }
     }
 

@@ -81,6 +81,11 @@ impl<'a> Field<'a> {
         Some(nodes.iter().enumerate().map(item).collect())
     }
 
+    /// Whether this is an array of nothing.
+    pub(super) fn is_empty_array(&self) -> bool {
+        matches!(self.node, Node::Array(nodes) if nodes.is_empty())
+    }
+
     /// A string.
     pub(super) fn text(&self, allowed: &str) -> Option<&'a str> {
         match self.node {

@@ -8,6 +8,7 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod chat;
 pub mod defaults;
 mod duration;
 mod errors;
@@ -40,7 +41,7 @@ use http::HeaderName;
 /// A checked configuration of one host (the bootstrap extension or one HTTP filter configuration).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The relays to connect to, at least one; names are unique.
+    /// The relays to connect to; names are unique. None only beside another job.
     pub relays: Vec<Relay>,
     /// Where requests are forwarded: Envoy's local listener.
     pub forward: Forward,
@@ -48,6 +49,8 @@ pub struct Config {
     pub status: Status,
     /// What telemetry says.
     pub telemetry: Telemetry,
+    /// The WebSocket endpoint for chats.
+    pub chat: Option<Chat>,
 }
 
 impl Config {
@@ -56,17 +59,24 @@ impl Config {
     /// # Errors
     /// Every mistake at once, never quoting what may be a secret.
     pub fn from_json(json: &[u8]) -> Result<Self, ConfigErrors> {
-        read_whole(json, WANTED, &["relays", "forward", "status", "telemetry"], |fields| {
-            let relays = fields.required("relays", "an array of at least one relay");
-            let relays = relays.and_then(|field| relay::read_all(&field));
+        read_whole(json, WANTED, &["relays", "forward", "status", "telemetry", "chat"], |fields| {
+            let other_job = fields.get("chat").is_some();
+            let relays = match fields.get("relays") {
+                None if other_job => Some(Vec::new()),
+                Some(field) if other_job && field.is_empty_array() => Some(Vec::new()),
+                Some(field) => relay::read_all(&field),
+                None => fields.required("relays", "an array of at least one relay").and(None),
+            };
             let forward = forward::read(fields.get("forward"));
             let status = status::read(fields.get("status"));
             let telemetry = telemetry::read(fields.get("telemetry"));
+            let chat = chat::read(fields.get("chat"));
             Some(Self {
                 relays: relays?,
                 forward: forward?,
                 status: status?,
                 telemetry: telemetry?,
+                chat: chat?,
             })
         })
     }
@@ -93,7 +103,7 @@ fn read_whole<T>(
     mistakes.finish(config)
 }
 
-const WANTED: &str = "write a google.protobuf.Struct with the keys relays, forward, status, telemetry, or a StringValue with the same as JSON";
+const WANTED: &str = "write a google.protobuf.Struct with the keys relays, forward, status, telemetry, chat, or a StringValue with the same as JSON";
 
 /// One relay and how to talk to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -304,4 +314,31 @@ pub struct Telemetry {
     pub max_models: usize,
     /// One line of JSON for each request in Envoy's log, without content.
     pub request_log: bool,
+}
+
+/// The WebSocket endpoint for chats, which Envoy reaches by a Unix socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chat {
+    /// The Unix socket that it makes, of mode 0600.
+    pub listen: PathBuf,
+    /// The path that a handshake must name, exactly.
+    pub path: String,
+    /// The path that turns are posted to, at [`Forward::to`].
+    pub adapter_path: String,
+    /// The model of turns that name none.
+    pub model: Option<String>,
+    /// Connections at the same time.
+    pub max_sessions: usize,
+    /// Largest message of a client that is answered, in bytes.
+    pub max_message_bytes: usize,
+    /// From a turn's message to the last byte of its answer.
+    pub request_timeout: Duration,
+    /// How long a connection may be without a turn.
+    pub idle_timeout: Duration,
+    /// How long a client may take nothing of what is said to it.
+    pub send_timeout: Duration,
+    /// Ping interval and pong timeout.
+    pub keepalive: Keepalive,
+    /// How long a drain lets running turns finish.
+    pub shutdown_grace: Duration,
 }

@@ -214,7 +214,7 @@ fn null_is_absent_so_that_a_key_whose_children_are_commented_out_is_none() {
     );
 }
 
-const WHOLE: &str = "write a google.protobuf.Struct with the keys relays, forward, status, telemetry, or a StringValue with the same as JSON";
+const WHOLE: &str = "write a google.protobuf.Struct with the keys relays, forward, status, telemetry, chat, or a StringValue with the same as JSON";
 
 #[test]
 fn what_is_no_configuration_at_all() {
@@ -261,7 +261,7 @@ fn a_report_is_bounded_too() {
 
 #[test]
 fn unknown_keys_name_the_allowed_ones_and_the_closest() {
-    let top = "allowed here: relays, forward, status, telemetry";
+    let top = "allowed here: relays, forward, status, telemetry, chat";
     refused(
         &with_top("relay", json!([])),
         &[&format!("relay: unknown key, did you mean relays?; {top}")],

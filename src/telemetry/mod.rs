@@ -95,6 +95,8 @@ pub enum Via<'a> {
     Relay(&'a str),
     /// The HTTP filter `usage`.
     Filter,
+    /// The chat endpoint.
+    Chat,
 }
 
 /// One exchange with a model, over.
