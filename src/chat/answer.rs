@@ -25,7 +25,11 @@ impl Answer {
     /// Reads one event, or a whole answer; gives the messages that it makes.
     pub fn read(&mut self, id: Option<&Id>, json: &str) -> Result<Vec<String>, Failure> {
         let Ok(Some(event)) = Members::read(json) else {
-            return Err(Failure::new(502, "adapter_invalid_response", "the model's answer is no JSON object"));
+            return Err(Failure::new(
+                502,
+                "adapter_invalid_response",
+                "the model's answer is no JSON object",
+            ));
         };
         if let Some(error) = event.get("error") {
             return Err(mid_stream(error));
@@ -107,7 +111,10 @@ pub(super) fn refusal(status: u16, body: &[u8]) -> Failure {
 /// An error in the midst of a stream, where HTTP's status is gone: some servers say it as a number.
 fn mid_stream(error: &RawValue) -> Failure {
     let members = Members::of(error);
-    let said = members.get("code").or_else(|| members.get("status")).and_then(parse::<u16>);
+    let said = members
+        .get("code")
+        .or_else(|| members.get("status"))
+        .and_then(parse::<u16>);
     failure(said.filter(|status| (400..600).contains(status)).unwrap_or(502), error)
 }
 
@@ -144,7 +151,10 @@ mod tests {
 
     fn read(answer: &mut Answer, event: &Value) -> Vec<Value> {
         let messages = answer.read(None, &event.to_string()).unwrap();
-        messages.iter().map(|message| serde_json::from_str(message).unwrap()).collect()
+        messages
+            .iter()
+            .map(|message| serde_json::from_str(message).unwrap())
+            .collect()
     }
 
     #[test]
@@ -191,8 +201,14 @@ mod tests {
 
     #[test]
     fn errors_keep_the_models_words() {
-        let told = refusal(429, br#"{"error":{"message":"slow down","type":"t","code":"rate_limit"}}"#);
-        assert_eq!((told.status, &*told.code, &*told.message), (429, "rate_limit", "slow down"));
+        let told = refusal(
+            429,
+            br#"{"error":{"message":"slow down","type":"t","code":"rate_limit"}}"#,
+        );
+        assert_eq!(
+            (told.status, &*told.code, &*told.message),
+            (429, "rate_limit", "slow down")
+        );
         let text = refusal(500, b"<h1>oops</h1>\n");
         assert_eq!((&*text.code, &*text.message), ("model_error", "<h1>oops</h1>"));
         for (event, status) in [
@@ -201,7 +217,10 @@ mod tests {
             (json!({"error": "m"}), 502),
         ] {
             let failure = Answer::default().read(None, &event.to_string()).unwrap_err();
-            assert_eq!((failure.status, &*failure.message, failure.origin), (status, "m", Origin::Model));
+            assert_eq!(
+                (failure.status, &*failure.message, failure.origin),
+                (status, "m", Origin::Model)
+            );
         }
         for odd in ["[]", "no", "{\"choices\":1"] {
             let read = Answer::default().read(None, odd);

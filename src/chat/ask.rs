@@ -98,10 +98,16 @@ fn said(members: &Members<'_>, id: Option<Id>, model: Option<&str>) -> Result<Sa
 
 fn check_messages(members: &Members<'_>) -> Result<(), Failure> {
     let Some(messages) = members.get("messages") else {
-        return Err(wrong(Some("messages"), "is missing: an array of messages, each with a role"));
+        return Err(wrong(
+            Some("messages"),
+            "is missing: an array of messages, each with a role",
+        ));
     };
     let Some(messages) = parse::<Vec<&RawValue>>(messages) else {
-        return Err(wrong(Some("messages"), "must be an array of messages, each with a role"));
+        return Err(wrong(
+            Some("messages"),
+            "must be an array of messages, each with a role",
+        ));
     };
     if messages.is_empty() {
         return Err(wrong(Some("messages"), "must hold at least one message"));
@@ -115,7 +121,9 @@ fn check_messages(members: &Members<'_>) -> Result<(), Failure> {
             let param = format!("messages[{index}].role");
             return Err(wrong(Some(&param), "must be a role such as \"user\""));
         }
-        let content = message.get("content").map(|content| content.get().as_bytes().first().copied());
+        let content = message
+            .get("content")
+            .map(|content| content.get().as_bytes().first().copied());
         if !matches!(content, None | Some(Some(b'"' | b'['))) {
             let param = format!("messages[{index}].content");
             return Err(wrong(Some(&param), "must be a string or an array of parts"));
@@ -174,7 +182,11 @@ fn refused(code: &'static str, param: Option<&str>, what: &str) -> Failure {
 /// A client's key, short enough to be said back.
 fn cut(key: &str) -> String {
     let cut: String = key.chars().take(MAX_KEY).collect();
-    if cut.len() == key.len() { cut } else { quoted(&cut) + "…" }
+    if cut.len() == key.len() {
+        cut
+    } else {
+        quoted(&cut) + "…"
+    }
 }
 
 /// Members that are not passed on as they are.
@@ -248,10 +260,16 @@ mod tests {
             (json!({"messages": "hello"}), "messages"),
             (json!({"messages": []}), "messages"),
             (json!({"messages": ["hello"]}), "messages[0]"),
-            (json!({"messages": [{"role": "user"}, {"content": "x"}]}), "messages[1].role"),
+            (
+                json!({"messages": [{"role": "user"}, {"content": "x"}]}),
+                "messages[1].role",
+            ),
             (json!({"messages": [{"role": 1}]}), "messages[0].role"),
             (json!({"messages": [{"role": ""}]}), "messages[0].role"),
-            (json!({"messages": [{"role": "user", "content": 5}]}), "messages[0].content"),
+            (
+                json!({"messages": [{"role": "user", "content": 5}]}),
+                "messages[0].content",
+            ),
             (json!({"messages": user, "model": 5}), "model"),
             (json!({"messages": user, "model": ""}), "model"),
             (json!({"messages": user, "temperature": "hot"}), "temperature"),

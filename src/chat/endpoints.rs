@@ -73,7 +73,9 @@ impl Endpoints {
                 Some(asked) => {
                     if shared.asked.len() < before {
                         let telemetry = asked.telemetry.clone();
-                        shared.endpoint.reconfigure(asked.settings.clone(), &asked.forward, telemetry);
+                        shared
+                            .endpoint
+                            .reconfigure(asked.settings.clone(), &asked.forward, telemetry);
                     }
                     self.0.push(shared);
                 }

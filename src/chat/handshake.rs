@@ -40,7 +40,10 @@ pub(super) fn read(
     }
     let upgrades = lists(headers, &CONNECTION, "upgrade") && lists(headers, &UPGRADE, "websocket");
     if !upgrades || !lists(headers, &SEC_WEBSOCKET_VERSION, "13") {
-        return Err((StatusCode::UPGRADE_REQUIRED, "only WebSockets (version 13) are served here"));
+        return Err((
+            StatusCode::UPGRADE_REQUIRED,
+            "only WebSockets (version 13) are served here",
+        ));
     }
     match headers.get(SEC_WEBSOCKET_KEY) {
         Some(key) if key.len() == KEY => Ok(Asked::WebSocket {
@@ -97,8 +100,17 @@ mod tests {
     fn only_a_whole_handshake_on_the_one_path_is_agreed_to() {
         // RFC 6455 §1.3 has this key and its answer
         let accept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".to_owned();
-        assert_eq!(ask(Method::GET, "/websockets/chat", ""), Ok(Asked::WebSocket { accept }));
-        for path in ["/", "/websockets/chat/", "/websockets/chat/x", "/websockets/Chat", "//websockets/chat"] {
+        assert_eq!(
+            ask(Method::GET, "/websockets/chat", ""),
+            Ok(Asked::WebSocket { accept })
+        );
+        for path in [
+            "/",
+            "/websockets/chat/",
+            "/websockets/chat/x",
+            "/websockets/Chat",
+            "//websockets/chat",
+        ] {
             assert_eq!(ask(Method::GET, path, ""), Err(404), "{path}");
         }
         assert_eq!(ask(Method::POST, "/websockets/chat", ""), Err(405));

@@ -1,7 +1,7 @@
 //! Chats for callers that only speak WebSocket: an endpoint on a Unix socket, behind Envoy.
 //!
 //! A client's handshake passes Envoy's authentication and reaches the socket through an upgrade route; each of its
-//! messages becomes a request to the adapter through Envoy's local listener ([`turn`]), whose event stream comes back as
+//! messages becomes a request to the adapter through Envoy's local listener (`turn`), whose event stream comes back as
 //! messages. Owned by the registry. The messages are in `ask`, `reply` and `answer` (pure). Deliberately absent: TLS,
 //! keys, other transports: Envoy has them, and the socket answers to nobody but the Envoy of this process.
 
@@ -16,8 +16,6 @@ mod reply;
 mod serve;
 mod session;
 mod socket;
-#[cfg(test)]
-mod tests;
 mod turn;
 mod watch;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -39,10 +39,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut drain: Drain, finished: watch::
     shared.is(ChatState::Draining);
     let until = drain.borrow_and_update().unwrap_or_else(tokio::time::Instant::now) + FAREWELL;
     // what is left after this is aborted with the set
-    let _ = timeout_at(until, async {
-        while connections.join_next().await.is_some() {}
-    })
-    .await;
+    let _ = timeout_at(until, async { while connections.join_next().await.is_some() {} }).await;
     drop(connections);
     shared.is(ChatState::Drained);
     finished.send_replace(true);
@@ -128,13 +125,16 @@ struct Agreed {
 async fn serve(shared: Arc<Shared>, adapter: Arc<Adapter>, drain: Drain, stream: UnixStream) {
     let (agreed, mut agreement) = mpsc::channel(1);
     let service = service_fn(|request| {
-        let answer = answer(&shared, &adapter, request, &agreed);
+        let mut answer = answer(&shared, &adapter, request, &agreed);
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            let close = HeaderValue::from_static("close");
+            answer.headers_mut().insert(CONNECTION, close);
+        }
         async move { Ok::<_, Infallible>(answer) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HANDSHAKE)
-        .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     // one that breaks off has said nothing

@@ -61,7 +61,9 @@ enum Event {
 impl Caller {
     /// Takes what goes on from the handshake's headers; the client's credentials do not.
     pub fn new(headers: &HeaderMap) -> Self {
-        let trace = TRACE.into_iter().filter_map(|name| Some((name.clone(), headers.get(name)?.clone())));
+        let trace = TRACE
+            .into_iter()
+            .filter_map(|name| Some((name.clone(), headers.get(name)?.clone())));
         let id = headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok());
         Self {
             trace: trace.collect(),
@@ -291,4 +293,3 @@ const TRACE: [HeaderName; 3] = [
 ];
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID: usize = 256;
-

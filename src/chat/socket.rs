@@ -91,7 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 
     /// Whether more of a stream should be said: the client keeps up.
     pub fn has_room(&self) -> bool {
-        self.unwritten < ROOM
+        self.unwritten < ROOM && self.outgoing.len() < MAX_STREAMED
     }
 
     /// Whether everything said was taken by the kernel.
@@ -127,7 +127,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         let mut ws = Pin::new(&mut self.ws);
         while !self.outgoing.is_empty() {
             std::task::ready!(ws.as_mut().poll_ready(cx))?;
-            let Some(message) = self.outgoing.pop_front() else { break };
+            let Some(message) = self.outgoing.pop_front() else {
+                break;
+            };
             self.unflushed = true;
             self.stalled = false;
             ws.as_mut().start_send(message)?;
@@ -202,9 +204,9 @@ fn ended(error: &Error) -> Ended {
     match error {
         Error::Capacity(_) => Ended::TooLarge,
         Error::Utf8(_) => Ended::NotUtf8,
-        Error::Protocol(
-            tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
-        ) => Ended::Lost,
+        Error::Protocol(tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
+            Ended::Lost
+        }
         Error::Protocol(_) => Ended::Protocol,
         // the library's variants for other uses of it end a connection, too
         _ => Ended::Lost,
@@ -228,8 +230,11 @@ impl Ended {
 /// What a stream may be ahead of its client, besides what the kernel and Envoy hold.
 const ROOM: usize = 64 * 1024;
 
-/// Answers to messages that may wait to be written.
-const MAX_WAITING: usize = 16;
+/// Messages of a stream that may wait to be written.
+const MAX_STREAMED: usize = 128;
+
+/// Messages that may wait, answers to what the client says among them; beyond it the client is not listened to.
+const MAX_WAITING: usize = 2 * MAX_STREAMED;
 
 /// Questions are small; large ones take several reads.
 const READ_BUFFER: usize = 8 * 1024;

@@ -76,12 +76,7 @@ struct Stream {
 }
 
 impl Adapter {
-    pub fn new(
-        settings: config::Chat,
-        forward: &config::Forward,
-        telemetry: Telemetry,
-        counts: Arc<Counts>,
-    ) -> Self {
+    pub fn new(settings: config::Chat, forward: &config::Forward, telemetry: Telemetry, counts: Arc<Counts>) -> Self {
         let authority = HeaderValue::from_str(&forward.authority);
         Self {
             secrets: HeaderSecrets::new(forward.headers.clone()),
@@ -193,7 +188,11 @@ impl Turn {
             }
             Phase::Whole { exchange, body } => {
                 let frame = exchange.response.body_mut().frame().await;
-                match frame.transpose().map_err(|_| broke_off())?.map(hyper::body::Frame::into_data) {
+                match frame
+                    .transpose()
+                    .map_err(|_| broke_off())?
+                    .map(hyper::body::Frame::into_data)
+                {
                     Some(Ok(data)) if body.len() + data.len() > MAX_WHOLE => Err(too_large(MAX_WHOLE)),
                     Some(Ok(data)) => {
                         body.extend_from_slice(&data);
@@ -232,7 +231,10 @@ impl Turn {
         Ok(())
     }
 
-    fn streamed(&mut self, frame: Option<hyper::Result<Result<Bytes, hyper::body::Frame<Bytes>>>>) -> Result<bool, Failure> {
+    fn streamed(
+        &mut self,
+        frame: Option<hyper::Result<Result<Bytes, hyper::body::Frame<Bytes>>>>,
+    ) -> Result<bool, Failure> {
         let Phase::Streaming(stream) = &mut self.phase else {
             return Ok(true);
         };

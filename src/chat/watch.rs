@@ -31,7 +31,13 @@ pub(super) struct Watch {
 impl Watch {
     /// Begins to watch the turn that asks `body`; `headers` then carry the trace on and the ticket by which the filter
     /// `usage` knows that it is counted here.
-    pub fn begin(telemetry: &Telemetry, counts: &Arc<Counts>, path: &str, headers: &mut HeaderMap, body: &Bytes) -> Self {
+    pub fn begin(
+        telemetry: &Telemetry,
+        counts: &Arc<Counts>,
+        path: &str,
+        headers: &mut HeaderMap,
+        body: &Bytes,
+    ) -> Self {
         counts.turn_begins();
         let span = telemetry.begin(headers, SystemTime::now());
         let ticket = relayed::ticket();
@@ -83,7 +89,8 @@ impl Watch {
         let succeeded = self.status.is_some_and(|status| (200..300).contains(&status));
         let tap = self.tap.as_ref();
         let answer = tap.map(Tap::answer);
-        self.counts.turn_ends(failure.unwrap_or(DONE), answer.map(|answer| &answer.usage));
+        self.counts
+            .turn_ends(failure.unwrap_or(DONE), answer.map(|answer| &answer.usage));
         let exchange = Exchange {
             via: Via::Chat,
             operation: self.operation,

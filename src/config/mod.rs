@@ -59,26 +59,31 @@ impl Config {
     /// # Errors
     /// Every mistake at once, never quoting what may be a secret.
     pub fn from_json(json: &[u8]) -> Result<Self, ConfigErrors> {
-        read_whole(json, WANTED, &["relays", "forward", "status", "telemetry", "chat"], |fields| {
-            let other_job = fields.get("chat").is_some();
-            let relays = match fields.get("relays") {
-                None if other_job => Some(Vec::new()),
-                Some(field) if other_job && field.is_empty_array() => Some(Vec::new()),
-                Some(field) => relay::read_all(&field),
-                None => fields.required("relays", "an array of at least one relay").and(None),
-            };
-            let forward = forward::read(fields.get("forward"));
-            let status = status::read(fields.get("status"));
-            let telemetry = telemetry::read(fields.get("telemetry"));
-            let chat = chat::read(fields.get("chat"));
-            Some(Self {
-                relays: relays?,
-                forward: forward?,
-                status: status?,
-                telemetry: telemetry?,
-                chat: chat?,
-            })
-        })
+        read_whole(
+            json,
+            WANTED,
+            &["relays", "forward", "status", "telemetry", "chat"],
+            |fields| {
+                let other_job = fields.get("chat").is_some();
+                let relays = match fields.get("relays") {
+                    None if other_job => Some(Vec::new()),
+                    Some(field) if other_job && field.is_empty_array() => Some(Vec::new()),
+                    Some(field) => relay::read_all(&field),
+                    None => fields.required("relays", "an array of at least one relay").and(None),
+                };
+                let forward = forward::read(fields.get("forward"));
+                let status = status::read(fields.get("status"));
+                let telemetry = telemetry::read(fields.get("telemetry"));
+                let chat = chat::read(fields.get("chat"));
+                Some(Self {
+                    relays: relays?,
+                    forward: forward?,
+                    status: status?,
+                    telemetry: telemetry?,
+                    chat: chat?,
+                })
+            },
+        )
     }
 }
 
