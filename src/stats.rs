@@ -4,6 +4,8 @@
 //! more when everything is drained. Under the `metrics_namespace` of the extension's configuration. Deliberately absent:
 //! the filter host, which has no timer, and what single requests were like (the filter `usage` tells that).
 
+mod chat;
+
 use std::collections::{BTreeMap, HashMap};
 
 use envoy_proxy_dynamic_modules_rust_sdk::abi::envoy_dynamic_module_type_metrics_result as MetricsResult;
@@ -17,6 +19,7 @@ pub struct RelayStats {
     gauges: Vec<(EnvoyGaugeVecId, Level)>,
     counters: Vec<(EnvoyCounterVecId, Counts)>,
     told: HashMap<String, Told>,
+    chat: chat::ChatStats,
 }
 
 /// What one relay's statistics were last told.
@@ -58,11 +61,13 @@ impl RelayStats {
             gauges,
             counters,
             told: HashMap::new(),
+            chat: chat::ChatStats::define(envoy)?,
         })
     }
 
     /// Tells Envoy what has changed since the last time, and nothing else: Envoy 1.38 leaks a little with each change.
     pub fn update(&mut self, envoy: &dyn EnvoyBootstrapExtensionConfig, process: &ProcessSnapshot) {
+        self.chat.update(envoy, &process.chat);
         let relays = by_name(process);
         self.forget(envoy, &relays);
         for (name, relay) in &relays {

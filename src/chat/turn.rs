@@ -63,8 +63,13 @@ pub(super) enum TurnEvent {
 enum Phase {
     Asking(Pin<Box<dyn Future<Output = Result<Exchange, Fault>> + Send>>),
     Streaming(Box<Stream>),
-    Whole { exchange: Exchange, body: Vec<u8> },
+    Whole(Box<Whole>),
     Over,
+}
+
+struct Whole {
+    exchange: Exchange,
+    body: Vec<u8>,
 }
 
 struct Stream {
@@ -186,7 +191,8 @@ impl Turn {
                 let frame = stream.exchange.response.body_mut().frame().await;
                 self.streamed(frame.map(|frame| frame.map(hyper::body::Frame::into_data)))
             }
-            Phase::Whole { exchange, body } => {
+            Phase::Whole(whole) => {
+                let Whole { exchange, body } = &mut **whole;
                 let frame = exchange.response.body_mut().frame().await;
                 match frame
                     .transpose()
@@ -226,7 +232,7 @@ impl Turn {
             }))
         } else {
             let body = Vec::new();
-            Phase::Whole { exchange, body }
+            Phase::Whole(Box::new(Whole { exchange, body }))
         };
         Ok(())
     }
@@ -274,9 +280,10 @@ impl Turn {
 
     /// An error, or an answer of a server that does not stream.
     fn whole(&mut self) -> Result<bool, Failure> {
-        let Phase::Whole { exchange, body } = &mut self.phase else {
+        let Phase::Whole(whole) = &mut self.phase else {
             return Ok(true);
         };
+        let Whole { exchange, body } = &mut **whole;
         let (status, body) = (exchange.response.status(), std::mem::take(body));
         let made_by_envoy = !exchange.response.headers().contains_key(UPSTREAM_SERVICE_TIME);
         self.hang_up();
@@ -301,7 +308,7 @@ impl Turn {
     fn hang_up(&mut self) {
         match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Streaming(stream) => stream.exchange.finish(),
-            Phase::Whole { exchange, .. } => exchange.finish(),
+            Phase::Whole(whole) => whole.exchange.finish(),
             Phase::Asking(_) | Phase::Over => {}
         }
     }

@@ -74,6 +74,8 @@ pub const MISSING_REASON: &str = "spectral_bridge.usage.missing.reason";
 pub const RECONNECT_REASON: &str = "spectral_bridge.reconnect.reason";
 pub const FRAME_TYPE: &str = "spectral_bridge.frame.type";
 pub const IO_DIRECTION: &str = "network.io.direction";
+pub const CHAT_PATH: &str = "spectral_bridge.chat.path";
+pub const CHAT_OUTCOME: &str = "spectral_bridge.chat.outcome";
 pub const SIGNAL: &str = "spectral_bridge.telemetry.signal";
 
 /// What a span and a log event may say, besides what they share with metrics.
