@@ -37,6 +37,22 @@ async fn who_is_not_authenticated_is_refused_before_the_endpoint_hears_of_it() {
 }
 
 #[tokio::test]
+async fn web_pages_of_other_sites_may_not_use_the_credentials_that_a_browser_has() {
+    let (chat, _model) = Chat::with_model().await;
+    for (origin, refused) in [
+        ("https://chat.example.com", None),
+        ("https://evil.example.com", Some(403)),
+        ("https://chat.example.com.evil.test", Some(403)),
+        ("null", Some(403)),
+    ] {
+        let dialled = chat
+            .try_dial("/websockets/chat", Some(CREDENTIALS), &[("origin", origin)])
+            .await;
+        assert_eq!(dialled.err(), refused, "{origin}");
+    }
+}
+
+#[tokio::test]
 async fn plain_requests_on_the_path_are_told_what_it_is_for() {
     let (chat, _model) = Chat::with_model().await;
     let url = format!("http://{}/websockets/chat", chat.plan.public);
