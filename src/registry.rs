@@ -18,7 +18,7 @@ use crate::chat::{self, Endpoints};
 use crate::client::Client;
 use crate::config::{self, Config};
 use crate::status::server::{Control, StatusServer};
-use crate::status::snapshot::{ProcessSnapshot, RelaySnapshot};
+use crate::status::snapshot::{ChatSnapshot, ProcessSnapshot, RelaySnapshot};
 use crate::telemetry::{Environment, Source, Telemetry};
 
 /// The process's clients. One is enough: see [`registry`].
@@ -387,7 +387,8 @@ async fn end(released: Released, telemetry: Option<(Telemetry, Arc<Figures>)>) {
     // One that was told to drain before has a longer grace: it is given up.
     let _ = tokio::time::timeout(RELEASE_GRACE + AFTER_GRACE, ended).await;
     if let Some((telemetry, figures)) = telemetry {
-        figures.keep(clients.iter().map(Client::snapshot).collect());
+        let chats = chats.iter().map(chat::Endpoint::snapshot);
+        figures.keep(clients.iter().map(Client::snapshot).collect(), chats.collect());
         telemetry.shutdown(TELEMETRY_GRACE).await;
     }
     if let Some(server) = server {
@@ -410,16 +411,16 @@ impl Drop for TelemetryLease {
     }
 }
 
-/// The relays' figures for telemetry: as they are, and once they are released, as they were at their end.
+/// The relays' and chats' figures for telemetry: as they are, and once they are released, as they were at their end.
 #[derive(Debug)]
 struct Figures {
     registry: Weak<Registry>,
-    last: Mutex<Vec<RelaySnapshot>>,
+    last: Mutex<(Vec<RelaySnapshot>, Vec<ChatSnapshot>)>,
 }
 
 impl Figures {
-    fn keep(&self, relays: Vec<RelaySnapshot>) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = relays;
+    fn keep(&self, relays: Vec<RelaySnapshot>, chats: Vec<ChatSnapshot>) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = (relays, chats);
     }
 }
 
@@ -427,7 +428,8 @@ impl Source for Figures {
     fn snapshot(&self) -> ProcessSnapshot {
         let mut snapshot = self.registry.upgrade().map(|r| r.snapshot()).unwrap_or_default();
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        snapshot.relays.extend(last.iter().cloned());
+        snapshot.relays.extend(last.0.iter().cloned());
+        snapshot.chat.extend(last.1.iter().cloned());
         snapshot
     }
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use e2e::model::Model;
 use e2e::world::eventually;
@@ -30,20 +29,20 @@ fn talks(mut line: Line) -> (Arc<AtomicUsize>, tokio::task::JoinHandle<()>) {
     (said, talk)
 }
 
-/// Waits until no more is taken; gives how much was.
+/// Waits until no more is taken for many looks; gives how much was.
 async fn comes_to_rest(said: &AtomicUsize) -> usize {
-    let mut before = usize::MAX;
+    let (mut before, mut same) = (0, 0);
     let rest = eventually("the model is not listened to", DEADLINE, || {
         let now = said.load(Ordering::SeqCst);
-        let same = std::mem::replace(&mut before, now) == now && now > 0;
-        async move {
-            // between two looks, what is under way may arrive
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            same.then_some(now)
-        }
+        same = if now == before && now > 0 { same + 1 } else { 0 };
+        before = now;
+        std::future::ready((same == LOOKS).then_some(now))
     });
     rest.await.unwrap()
 }
+
+/// What is under way arrives between the first and the last of them.
+const LOOKS: usize = 40;
 
 #[tokio::test]
 async fn while_a_client_does_not_read_nobody_reads_from_the_model_and_then_nothing_is_lost() {
@@ -57,7 +56,7 @@ async fn while_a_client_does_not_read_nobody_reads_from_the_model_and_then_nothi
     let kilobytes = comes_to_rest(&said).await;
     // the kernel's and Envoy's buffers on the way, and nothing that grows
     assert!(
-        kilobytes < 24_000,
+        kilobytes < 16_000,
         "{kilobytes} kB are on the way to a client that does not read"
     );
     for number in 0..2 * kilobytes {
