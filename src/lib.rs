@@ -5,17 +5,18 @@
 //! | Ring | Modules | What they may do |
 //! |---|---|---|
 //! | pure | [`protocol`], [`usage`], [`config`], [`json`], [`auth::tokens`], [`status::snapshot`], [`telemetry::names`] | compute and return values |
-//! | shell | [`relay`], [`forward`], [`status::server`], [`secret`], [`auth::file`], [`telemetry`], [`relayed`], [`threads`], [`gateway`], [`client`], [`registry`] | own sockets, tasks and timers |
+//! | shell | [`relay`], [`forward`], [`chat`], [`status::server`], [`secret`], [`auth::file`], [`telemetry`], [`relayed`], [`threads`], [`gateway`], [`client`], [`registry`] | own sockets, tasks and timers |
 //! | seam | [`module`], [`filter`], [`auth`], [`stats`] | talk to Envoy, through the SDK in `envoy/sdk` |
 //!
 //! Arrows point inward: seam → shell → pure.
 //!
 //! # Reading order
 //!
-//! [`protocol`] and its tests, [`relay`], [`forward`], [`client`], [`registry`], [`module`], then `envoy/sdk/src/lib.rs`.
+//! [`protocol`] and its tests, [`relay`], [`forward`], [`client`], [`chat`], [`registry`], [`module`], then `envoy/sdk/src/lib.rs`.
 #![forbid(unsafe_code)]
 
 pub mod auth;
+pub mod chat;
 pub mod client;
 pub mod config;
 pub mod filter;

@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
+use crate::chat::{self, Endpoints};
 use crate::client::Client;
 use crate::config::{self, Config};
 use crate::gateway::Watched;
 use crate::status::server::{Control, StatusServer};
-use crate::status::snapshot::{GatewaySnapshot, ProcessSnapshot, RelaySnapshot};
+use crate::status::snapshot::{ChatSnapshot, GatewaySnapshot, ProcessSnapshot, RelaySnapshot};
 use crate::telemetry::{Environment, Source, Telemetry};
 use crate::threads::Threads;
 
@@ -37,6 +38,7 @@ struct State {
     clients: HashMap<u64, Shared>,
     servers: HashMap<SocketAddr, Serving>,
     gateways: HashMap<u64, Watched>,
+    chats: Endpoints,
     started: Option<Instant>,
     draining: bool,
     /// Releases under way: the threads stay until the last is through.
@@ -129,6 +131,7 @@ impl Registry {
             status,
             gateway,
             telemetry,
+            chat,
         } = config;
         let telemetry = self.telemetry_of(&mut state, &runtime, &telemetry);
         let lease = state.next_id();
@@ -146,6 +149,10 @@ impl Registry {
         }
         if let Some(gateway) = gateway {
             state.gateways.insert(lease, Watched::new(gateway));
+        }
+        if let Some(chat) = chat {
+            let drained = state.draining;
+            state.chats.ask(&runtime, lease, chat, &forward, &telemetry, drained);
         }
         let control = Arc::clone(self);
         let spawn = || Serving {
@@ -246,8 +253,14 @@ impl Registry {
             ended.push(client.ended());
         }
         let quiet: Vec<_> = state.gateways.values().map(Watched::quiet).collect();
+        if first {
+            state.chats.drain();
+        }
+        longest = longest.max(state.chats.grace());
+        let chats = state.chats.ended();
         async move {
             let all = async {
+                chats.await;
                 for client in ended {
                     client.await;
                 }
@@ -266,28 +279,32 @@ impl Registry {
         self.give_back(|state| {
             state.gateways.remove(&lease);
             let released = clients.iter().filter_map(|id| state.release_client(*id, lease));
-            (released.collect(), state.release_server(server))
+            Released {
+                clients: released.collect(),
+                chats: state.chats.release(lease),
+                server: state.release_server(server),
+            }
         });
     }
 
     /// Takes back what `released` finds that nobody uses any more, and ends it.
-    fn give_back(&self, released: impl FnOnce(&mut State) -> (Vec<Client>, Option<StatusServer>)) {
-        let (released, server, telemetry, runtime) = {
+    fn give_back(&self, released: impl FnOnce(&mut State) -> Released) {
+        let (released, telemetry, runtime) = {
             let mut state = self.lock();
-            let (released, server) = released(&mut state);
+            let released = released(&mut state);
             let mut telemetry = None;
             if state.is_unused() {
                 state.draining = false;
                 telemetry = state.telemetry.take();
             }
             state.releasing += 1;
-            (released, server, telemetry, state.handle())
+            (released, telemetry, state.handle())
         };
         if let Some(runtime) = runtime {
             let (over, is_over) = mpsc::channel();
             runtime.spawn(async move {
                 // an error means that nobody waits any more
-                let _ = over.send(end(released, server, telemetry).await);
+                let _ = over.send(end(released, telemetry).await);
             });
             // an error means that the task is gone, and with it the clients
             let ended = is_over.recv().unwrap_or_default();
@@ -330,7 +347,7 @@ impl State {
     }
 
     fn is_unused(&self) -> bool {
-        self.clients.is_empty() && self.servers.is_empty() && self.tellers == 0
+        self.clients.is_empty() && self.servers.is_empty() && self.chats.is_empty() && self.tellers == 0
     }
 
     fn handle(&self) -> Option<Handle> {
@@ -407,16 +424,27 @@ impl State {
     }
 }
 
-/// Ends clients, a server and the telemetry that nobody leases any more; gives the clients, whose threads are left.
-async fn end(
+/// What nobody leases any more.
+#[derive(Default)]
+struct Released {
     clients: Vec<Client>,
+    chats: Vec<chat::Endpoint>,
     server: Option<StatusServer>,
-    telemetry: Option<(Telemetry, Arc<Figures>)>,
-) -> Vec<Client> {
+}
+
+/// Ends what was released, and the telemetry if nobody uses it any more; gives the clients, whose threads are left.
+async fn end(released: Released, telemetry: Option<(Telemetry, Arc<Figures>)>) -> Vec<Client> {
+    let Released { clients, chats, server } = released;
     for client in &clients {
         client.drain(client.grace().min(RELEASE_GRACE));
     }
+    for chat in &chats {
+        chat.drain(chat.grace().min(RELEASE_GRACE));
+    }
     let ended = async {
+        for chat in &chats {
+            chat.ended().await;
+        }
         for client in &clients {
             client.ended().await;
         }
@@ -424,7 +452,8 @@ async fn end(
     // One that was told to drain before has a longer grace: it is given up.
     let _ = tokio::time::timeout(RELEASE_GRACE + AFTER_GRACE, ended).await;
     if let Some((telemetry, figures)) = telemetry {
-        figures.keep(clients.iter().map(Client::snapshot).collect());
+        let chats = chats.iter().map(chat::Endpoint::snapshot);
+        figures.keep(clients.iter().map(Client::snapshot).collect(), chats.collect());
         telemetry.shutdown(TELEMETRY_GRACE).await;
     }
     if let Some(server) = server {
@@ -443,7 +472,7 @@ impl Drop for TelemetryLease {
     fn drop(&mut self) {
         self.registry.give_back(|state| {
             state.tellers -= 1;
-            (Vec::new(), None)
+            Released::default()
         });
     }
 }
@@ -452,21 +481,21 @@ impl Drop for ThreadsLease {
     fn drop(&mut self) {
         self.registry.give_back(|state| {
             state.tellers -= 1;
-            (Vec::new(), None)
+            Released::default()
         });
     }
 }
 
-/// The relays' figures for telemetry: as they are, and once they are released, as they were at their end.
+/// The relays' and chats' figures for telemetry: as they are, and once they are released, as they were at their end.
 #[derive(Debug)]
 struct Figures {
     registry: Weak<Registry>,
-    last: Mutex<Vec<RelaySnapshot>>,
+    last: Mutex<(Vec<RelaySnapshot>, Vec<ChatSnapshot>)>,
 }
 
 impl Figures {
-    fn keep(&self, relays: Vec<RelaySnapshot>) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = relays;
+    fn keep(&self, relays: Vec<RelaySnapshot>, chats: Vec<ChatSnapshot>) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = (relays, chats);
     }
 }
 
@@ -474,7 +503,8 @@ impl Source for Figures {
     fn snapshot(&self) -> ProcessSnapshot {
         let mut snapshot = self.registry.upgrade().map(|r| r.snapshot()).unwrap_or_default();
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        snapshot.relays.extend(last.iter().cloned());
+        snapshot.relays.extend(last.0.iter().cloned());
+        snapshot.chat.extend(last.1.iter().cloned());
         snapshot
     }
 }
@@ -499,6 +529,7 @@ impl Control for Registry {
                 .as_ref()
                 .map(|(telemetry, _)| telemetry.snapshot())
                 .unwrap_or_default(),
+            chat: state.chats.snapshots(),
         }
     }
 

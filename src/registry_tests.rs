@@ -51,6 +51,7 @@ impl World {
                 listen: "127.0.0.1:0".parse().unwrap(),
             },
             telemetry: config::Telemetry::default(),
+            chat: None,
         }
     }
 

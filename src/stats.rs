@@ -4,6 +4,8 @@
 //! more when everything is drained. Under the `metrics_namespace` of the extension's configuration. Deliberately absent:
 //! the filter host, which has no timer, and what single requests were like (the filter `usage` tells that).
 
+mod chat;
+
 use std::collections::{BTreeMap, HashMap};
 
 use envoy_proxy_dynamic_modules_rust_sdk::abi::envoy_dynamic_module_type_metrics_result as MetricsResult;
@@ -20,6 +22,7 @@ pub struct RelayStats {
     levels: HashMap<String, Vec<u64>>,
     /// What each client's counts came to, by its relay's name and URL: two of one name count on their own.
     totals: HashMap<(String, String), Totals>,
+    chat: chat::ChatStats,
 }
 
 type Level = fn(&RelaySnapshot) -> u64;
@@ -55,11 +58,13 @@ impl RelayStats {
             counters,
             levels: HashMap::new(),
             totals: HashMap::new(),
+            chat: chat::ChatStats::define(envoy)?,
         })
     }
 
     /// Tells Envoy what has changed since the last time, and nothing else: Envoy 1.38 leaks a little with each change.
     pub fn update(&mut self, envoy: &dyn EnvoyBootstrapExtensionConfig, process: &ProcessSnapshot) {
+        self.chat.update(envoy, &process.chat);
         let relays = shown_by(process, |relay| relay.name.as_str());
         self.forget(envoy, &relays);
         for (name, relay) in relays {

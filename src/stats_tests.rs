@@ -8,9 +8,11 @@ use envoy_proxy_dynamic_modules_rust_sdk::{
 };
 
 use super::*;
+use crate::status::snapshot::ChatSnapshot;
 
 /// What the next update shows.
 static SHOWN: Mutex<Vec<RelaySnapshot>> = Mutex::new(Vec::new());
+static CHATS: Mutex<Vec<ChatSnapshot>> = Mutex::new(Vec::new());
 
 struct Host(Mutex<RelayStats>);
 
@@ -26,6 +28,7 @@ impl BootstrapExtensionConfig for Host {
     fn on_scheduled(&self, envoy: &mut dyn EnvoyBootstrapExtensionConfig, _: u64) {
         let process = ProcessSnapshot {
             relays: SHOWN.lock().unwrap().clone(),
+            chat: CHATS.lock().unwrap().clone(),
             ..ProcessSnapshot::default()
         };
         self.0.lock().unwrap().update(envoy, &process);
@@ -144,4 +147,39 @@ fn two_clients_of_one_name_add_up_whichever_shows() {
     assert_eq!(envoy.metric("relay_requests_total", &["us"]), Some(107));
     show(&bootstrap, &[&new]);
     assert_eq!(envoy.metric("relay_requests_total", &["us"]), Some(107));
+}
+
+#[test]
+fn chats_have_statistics_by_their_path() {
+    let mut chat = ChatSnapshot {
+        path: "/chat".to_owned(),
+        sessions: 2,
+        turns: 1,
+        ..ChatSnapshot::default()
+    };
+    chat.totals.ended_turns = [("done".to_owned(), 5)].into();
+    chat.totals.input_tokens = 70;
+    let envoy = FakeEnvoy::new(EnvoyRelease::V1_38);
+    envoy.load(|| true, Factories::none().bootstrap(new_host)).unwrap();
+    let bootstrap = envoy.bootstrap("stats", b"").unwrap();
+    let show = |chats: &[&ChatSnapshot]| {
+        *CHATS.lock().unwrap() = chats.iter().map(|chat| (*chat).clone()).collect();
+        bootstrap.scheduled(0);
+    };
+    show(&[&chat]);
+    chat.totals.ended_turns = [("done".to_owned(), 6), ("cancelled".to_owned(), 1)].into();
+    show(&[&chat]);
+    for (name, labels, value) in [
+        ("chat_sessions", &["/chat"][..], Some(2)),
+        ("chat_turns_running", &["/chat"], Some(1)),
+        ("chat_turns_total", &["/chat", "done"], Some(6)),
+        ("chat_turns_total", &["/chat", "cancelled"], Some(1)),
+        ("chat_tokens_total", &["/chat", "input"], Some(70)),
+        ("chat_tokens_total", &["/chat", "output"], None),
+    ] {
+        assert_eq!(envoy.metric(name, labels), value, "{name} {labels:?}");
+    }
+    show(&[]);
+    assert_eq!(envoy.metric("chat_sessions", &["/chat"]), Some(0));
+    assert_eq!(envoy.metric("chat_turns_total", &["/chat", "done"]), Some(6));
 }

@@ -53,6 +53,27 @@ pub const MAX_MODELS: usize = 100;
 /// A request that asks for a stream is mostly a conversation: 1 MiB is some 250,000 tokens of it.
 pub const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 
+/// The Unix socket of the shipped Envoy configuration for chats.
+pub const CHAT_LISTEN: &str = "/run/spectral-bridge/chat.sock";
+
+/// Where WebSocket clients of a chat connect.
+pub const CHAT_PATH: &str = "/websockets/chat";
+
+/// Where an OpenAI-compatible server answers a chat.
+pub const CHAT_ADAPTER_PATH: &str = "/v1/chat/completions";
+
+/// More people than one model serves well at once; with the largest messages, two of them, a memory of 512 MiB.
+pub const MAX_CHAT_SESSIONS: usize = 256;
+
+/// Some 250,000 tokens of a conversation.
+pub const MAX_CHAT_MESSAGE_BYTES: usize = 1024 * 1024;
+
+/// A person reads an answer, goes for a coffee, and asks on.
+pub const CHAT_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// A phone may be without a network for as long; a client that reads nothing for longer reads nothing any more.
+pub const CHAT_SEND_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Below, a ping follows a ping; above, every firewall has forgotten the connection.
 pub(super) const KEEPALIVE_RANGE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 /// No answer can be expected faster, no person waits longer.
@@ -74,3 +95,10 @@ pub(super) const MAX_RELAYS: usize = 64;
 pub(super) const MAX_MODELS_RANGE: RangeInclusive<u64> = 0..=1000;
 /// Above, Envoy's own buffers (1 MiB, unless its listener says otherwise) would refuse most of it anyway.
 pub(super) const MAX_REQUEST_RANGE: RangeInclusive<u64> = 1024..=16 * 1024 * 1024;
+/// Each is a WebSocket and, while a turn runs, a connection to Envoy.
+pub(super) const MAX_CHAT_SESSIONS_RANGE: RangeInclusive<u64> = 1..=65_536;
+/// A question must fit; above, a conversation exceeds what Envoy's shipped buffers hold.
+pub(super) const MAX_CHAT_MESSAGE_RANGE: RangeInclusive<u64> = 1024..=16 * 1024 * 1024;
+/// Nobody types faster; a connection that is forgotten costs little in a day.
+pub(super) const CHAT_IDLE_TIMEOUT_RANGE: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(24 * 3600);

@@ -64,7 +64,7 @@ fn default_to() -> ForwardTo {
 fn address(field: &Field<'_>, insecure: Option<bool>) -> Option<ForwardTo> {
     let text = field.text(TO)?;
     if let Some(path) = text.strip_prefix("unix:") {
-        return unix(field, path);
+        return unix(field, path, TO);
     }
     if text.starts_with("https:") {
         return field.wrong(
@@ -90,10 +90,11 @@ fn address(field: &Field<'_>, insecure: Option<bool>) -> Option<ForwardTo> {
     })
 }
 
-fn unix(field: &Field<'_>, path: &str) -> Option<ForwardTo> {
+/// What follows `unix:`; `allowed` says what belongs here.
+pub(super) fn unix(field: &Field<'_>, path: &str, allowed: &str) -> Option<ForwardTo> {
     let path = path.strip_prefix("//").unwrap_or(path);
     if !path.starts_with('/') || path.ends_with('/') || path.contains(char::is_control) {
-        return field.wrong(format!("{} is not the absolute path of a socket", shown(path)), TO);
+        return field.wrong(format!("{} is not the absolute path of a socket", shown(path)), allowed);
     }
     if path.len() > MAX_SOCKET_PATH {
         return field.wrong(

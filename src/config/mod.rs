@@ -9,6 +9,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod auth_filter;
+mod chat;
 pub mod defaults;
 mod duration;
 mod errors;
@@ -54,6 +55,8 @@ pub struct Config {
     pub gateway: Option<Gateway>,
     /// What telemetry says.
     pub telemetry: Telemetry,
+    /// The WebSocket endpoint for chats.
+    pub chat: Option<Chat>,
 }
 
 impl Config {
@@ -79,12 +82,14 @@ impl Config {
             let status = status::read(fields.get("status"));
             let gateway = gateway::read(fields.get("gateway"));
             let telemetry = telemetry::read(fields.get("telemetry"));
+            let chat = chat::read(fields.get("chat"));
             Some(Self {
                 relays: relay::with_forward(relays?, forward.as_ref()?),
                 forward: forward?.whole(),
                 status: status?,
                 gateway: gateway?,
                 telemetry: telemetry?,
+                chat: chat?,
             })
         })
     }
@@ -111,12 +116,12 @@ fn read_whole<T>(
     mistakes.finish(config)
 }
 
-const KEYS: [&str; 5] = ["relays", "forward", "status", "gateway", "telemetry"];
+const KEYS: [&str; 6] = ["relays", "forward", "status", "gateway", "telemetry", "chat"];
 
 /// What there is to do without a relay.
-const OTHER_JOBS: [&str; 2] = ["gateway", "status"];
+const OTHER_JOBS: [&str; 3] = ["gateway", "chat", "status"];
 
-const WANTED: &str = "write a google.protobuf.Struct with the keys relays, forward, status, gateway, telemetry, or a StringValue with the same as JSON";
+const WANTED: &str = "write a google.protobuf.Struct with the keys relays, forward, status, gateway, telemetry, chat, or a StringValue with the same as JSON";
 
 /// One relay and how to talk to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -360,4 +365,31 @@ pub struct Telemetry {
     pub max_models: usize,
     /// One line of JSON for each request in Envoy's log, without content.
     pub request_log: bool,
+}
+
+/// The WebSocket endpoint for chats, which Envoy reaches by a Unix socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chat {
+    /// The Unix socket that it makes, of mode 0600.
+    pub listen: PathBuf,
+    /// The path that a handshake must name, exactly.
+    pub path: String,
+    /// The path that turns are posted to, at [`Forward::to`].
+    pub adapter_path: String,
+    /// The model of turns that name none.
+    pub model: Option<String>,
+    /// Connections at the same time.
+    pub max_sessions: usize,
+    /// Largest message of a client that is answered, in bytes.
+    pub max_message_bytes: usize,
+    /// From a turn's message to the last byte of its answer.
+    pub request_timeout: Duration,
+    /// How long a connection may be without a turn.
+    pub idle_timeout: Duration,
+    /// How long a client may take nothing of what is said to it.
+    pub send_timeout: Duration,
+    /// Ping interval and pong timeout.
+    pub keepalive: Keepalive,
+    /// How long a drain lets running turns finish.
+    pub shutdown_grace: Duration,
 }

@@ -219,7 +219,7 @@ fn null_is_absent_so_that_a_key_whose_children_are_commented_out_is_none() {
     );
 }
 
-const WHOLE: &str = "write a google.protobuf.Struct with the keys relays, forward, status, gateway, telemetry, or a StringValue with the same as JSON";
+const WHOLE: &str = "write a google.protobuf.Struct with the keys relays, forward, status, gateway, telemetry, chat, or a StringValue with the same as JSON";
 
 #[test]
 fn what_is_no_configuration_at_all() {
@@ -266,7 +266,7 @@ fn a_report_is_bounded_too() {
 
 #[test]
 fn unknown_keys_name_the_allowed_ones_and_the_closest() {
-    let top = "allowed here: relays, forward, status, gateway, telemetry";
+    let top = "allowed here: relays, forward, status, gateway, telemetry, chat";
     refused(
         &with_top("relay", json!([])),
         &[&format!("relay: unknown key, did you mean relays?; {top}")],
@@ -578,7 +578,7 @@ fn relays_are_told_apart() {
         &["relays[1]: the same url and api_key as relays[0]; \
            one relay per key: two would take the connection from each other"],
     );
-    let some = "an array of at least one relay, or another job: gateway or status";
+    let some = "an array of at least one relay, or another job: gateway, chat or status";
     refused(&json!({"relays": []}), &[&format!("relays: 0 relays; {some}")]);
     refused(&json!({"relays": {}}), &["relays: an object; an array of relays"]);
     refused(&json!({}), &[&format!("relays: missing; {some}")]);
@@ -962,3 +962,92 @@ fn a_gateway_or_a_status_server_needs_no_relay() {
         ],
     );
 }
+
+#[test]
+fn chat_is_off_unless_asked_for_and_has_defaults() {
+    assert_eq!(accepted(&with_relay(json!({}))).chat, None);
+    let alone = accepted(&json!({ "chat": {} }));
+    assert_eq!(alone.relays, [], "a job of its own");
+    assert_eq!(accepted(&json!({ "chat": {}, "relays": [] })), alone);
+    let expected = Chat {
+        listen: PathBuf::from("/run/spectral-bridge/chat.sock"),
+        path: "/websockets/chat".into(),
+        adapter_path: "/v1/chat/completions".into(),
+        model: None,
+        max_sessions: 256,
+        max_message_bytes: 1_048_576,
+        request_timeout: Duration::from_secs(600),
+        idle_timeout: Duration::from_secs(600),
+        send_timeout: Duration::from_secs(60),
+        keepalive: Keepalive {
+            interval: Duration::from_secs(30),
+            timeout: Duration::from_secs(10),
+        },
+        shutdown_grace: Duration::from_secs(8),
+    };
+    assert_eq!(alone.chat, Some(expected));
+    let set = accepted(&with_top(
+        "chat",
+        json!({"listen": "unix:/tmp/c.sock", "path": "/c", "adapter_path": "/llm/v1/chat/completions", "model": "m",
+            "max_sessions": "1", "max_message_bytes": 1024.0, "request_timeout": "1s", "idle_timeout": "2s",
+            "send_timeout": "3s", "keepalive": {"interval": "4s"}, "shutdown_grace": "0s"}),
+    ));
+    let chat = set.chat.unwrap();
+    assert_eq!((set.relays.len(), chat.listen), (1, PathBuf::from("/tmp/c.sock")));
+    assert_eq!((chat.max_sessions, chat.model.as_deref()), (1, Some("m")));
+    assert_eq!(chat.keepalive.interval, Duration::from_secs(4));
+}
+
+#[test]
+fn mistakes_in_chat() {
+    const LISTEN: &str = "the socket that Envoy's cluster connects to, as unix:///run/spectral-bridge/chat.sock";
+    const PATH: &str = "an absolute path without a query, such as /v1/chat/completions";
+    let long = format!("unix:///{}", "x".repeat(107));
+    for (chat, line) in [
+        (
+            json!({"listen": "127.0.0.1:8000"}),
+            format!("chat.listen: \"127.0.0.1:8000\" is not a Unix socket; {LISTEN}"),
+        ),
+        (
+            json!({"listen": "unix:chat.sock"}),
+            format!("chat.listen: \"chat.sock\" is not the absolute path of a socket; {LISTEN}"),
+        ),
+        (
+            json!({"listen": long}),
+            "chat.listen: a path of 108 bytes; at most 107 bytes".to_owned(),
+        ),
+        (json!({"listen": 5}), format!("chat.listen: 5; {LISTEN}")),
+        (
+            json!({"path": "chat"}),
+            format!("chat.path: \"chat\" is not a path; {PATH}"),
+        ),
+        (
+            json!({"adapter_path": "/v1?x"}),
+            format!("chat.adapter_path: \"/v1?x\" is not a path; {PATH}"),
+        ),
+        (
+            json!({"model": ""}),
+            "chat.model: \"\" is not a model's name; the name of a model, 1 to 256 bytes".to_owned(),
+        ),
+        (
+            json!({"max_sessions": 0}),
+            "chat.max_sessions: 0; a whole number from 1 to 65536".to_owned(),
+        ),
+        (
+            json!({"max_message_bytes": 1.5}),
+            "chat.max_message_bytes: 1.5; a whole number from 1024 to 16777216".to_owned(),
+        ),
+        (
+            json!({"idle_timeout": 5}),
+            "chat.idle_timeout: 5 has no unit; a duration from 100ms to 24h, such as \"10s\"".to_owned(),
+        ),
+        (
+            json!(true),
+            format!("chat: true or false; an object with the keys {}", CHAT_KEYS),
+        ),
+    ] {
+        refused(&json!({ "chat": chat }), &[line.as_str()]);
+    }
+}
+
+const CHAT_KEYS: &str = "listen, path, adapter_path, model, max_sessions, max_message_bytes, request_timeout, idle_timeout, send_timeout, keepalive, shutdown_grace";

@@ -4,7 +4,7 @@ use crate::protocol::Fault;
 use crate::protocol::limits::MAX_QUOTED_CHARS;
 
 /// The fault for Envoy's own answer.
-pub(super) fn fault(status: u16, body: &[u8]) -> Fault {
+pub(crate) fn fault(status: u16, body: &[u8]) -> Fault {
     match status {
         408 | 504 => Fault::AdapterTimeout,
         429 => Fault::OverBudget,

@@ -6,8 +6,8 @@
 
 pub mod budget;
 mod connect;
-mod envoy_reply;
-mod pool;
+pub(crate) mod envoy_reply;
+pub(crate) mod pool;
 #[cfg(test)]
 pub(crate) mod scripted;
 mod secrets;
@@ -228,7 +228,7 @@ fn seconds_since_1970() -> u64 {
 }
 
 /// Present on every response that came from upstream, absent on those that Envoy made itself.
-const UPSTREAM_SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+pub(crate) const UPSTREAM_SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
 /// The relay's configured name, for routes and logs; a relay cannot set it.
 const X_SPECTRAL_BRIDGE_RELAY: HeaderName = HeaderName::from_static("x-spectral-bridge-relay");

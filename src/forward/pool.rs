@@ -23,7 +23,7 @@ type Sender = SendRequest<Full<Bytes>>;
 /// Idle connections, the one used last on top. None is used for longer than [`MAX_AGE`]: when Envoy replaces a listener,
 /// what is in flight on connections to the old one is cut at the end of its drain, however late it began.
 #[derive(Debug)]
-pub(super) struct Pool {
+pub(crate) struct Pool {
     to: ForwardTo,
     idle: Arc<Idle>,
 }
@@ -42,7 +42,7 @@ struct Connection {
 
 /// A response whose connection goes back to the pool once the body was read ([`Exchange::finish`]) and is closed
 /// otherwise.
-pub(super) struct Exchange {
+pub(crate) struct Exchange {
     pub response: Response<Incoming>,
     connection: Connection,
     idle: Arc<Idle>,

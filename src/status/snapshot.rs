@@ -22,6 +22,64 @@ pub struct ProcessSnapshot {
     /// What happens to telemetry on its way out.
     #[serde(default)]
     pub telemetry: TelemetrySnapshot,
+    /// One entry per chat endpoint; absent without any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chat: Vec<ChatSnapshot>,
+}
+
+/// A WebSocket endpoint for chats.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ChatSnapshot {
+    /// The Unix socket.
+    pub listen: String,
+    /// The path of its WebSockets.
+    pub path: String,
+    /// What it is doing now.
+    pub state: ChatState,
+    /// Why it could not listen, the last time.
+    pub last_error: Option<LastError>,
+    /// Connections open.
+    pub sessions: u64,
+    /// Turns running.
+    pub turns: u64,
+    /// Counts since the start.
+    pub totals: ChatTotals,
+}
+
+/// The state of a chat endpoint.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChatState {
+    /// It cannot listen yet.
+    #[default]
+    WaitingForSocket,
+    /// It serves.
+    Listening,
+    /// It accepts nobody any more and lets turns finish.
+    Draining,
+    /// It is closed.
+    Drained,
+}
+
+/// Counts of a chat endpoint since its start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChatTotals {
+    /// Connections that became sessions.
+    pub sessions: u64,
+    /// Sessions that ended, by how.
+    pub ended_sessions: BTreeMap<String, u64>,
+    /// Connections and handshakes refused, by why.
+    pub refused: BTreeMap<String, u64>,
+    /// Turns begun.
+    pub turns: u64,
+    /// Turns that ended: `done`, `cancelled`, the model's status or the code of a failure.
+    pub ended_turns: BTreeMap<String, u64>,
+    /// Messages that were answered with an error at once, by its code.
+    pub refused_messages: BTreeMap<String, u64>,
+    /// Input tokens the model reported.
+    pub input_tokens: u64,
+    /// Output tokens the model reported.
+    pub output_tokens: u64,
 }
 
 /// The clients of the gateway, as Envoy's own statistics count them; at most a second old.
@@ -107,15 +165,34 @@ impl ProcessSnapshot {
     /// What keeps the process from being ready, a sentence for each cause; empty when it is ready.
     #[must_use]
     pub fn why_not_ready(&self) -> Vec<String> {
-        if self.relays.is_empty() && self.gateway.is_none() {
+        if self.relays.is_empty() && self.gateway.is_none() && self.chat.is_empty() {
             return vec!["no relay client runs".to_owned()];
         }
-        let causes: Vec<_> = self.relays.iter().filter_map(RelaySnapshot::why_not_ready).collect();
+        let relays = self.relays.iter().filter_map(RelaySnapshot::why_not_ready);
+        let chats = self.chat.iter().filter_map(ChatSnapshot::why_not_ready);
+        let causes: Vec<_> = relays.chain(chats).collect();
         if causes.is_empty() && !self.running {
             vec!["the module is draining".to_owned()]
         } else {
             causes
         }
+    }
+}
+
+impl ChatSnapshot {
+    /// What keeps this endpoint from being ready; `None` when it listens.
+    #[must_use]
+    pub fn why_not_ready(&self) -> Option<String> {
+        let what = match self.state {
+            ChatState::Listening => return None,
+            ChatState::WaitingForSocket => match &self.last_error {
+                Some(error) => error.message.as_str(),
+                None => "does not listen yet",
+            },
+            ChatState::Draining => "is draining",
+            ChatState::Drained => "is drained and closed",
+        };
+        Some(format!("chat endpoint {} {what}", self.path))
     }
 }
 

@@ -99,6 +99,8 @@ pub enum Via<'a> {
     Relay(&'a Origin),
     /// The HTTP filter `usage`.
     Filter,
+    /// The chat endpoint.
+    Chat,
 }
 
 /// One exchange with a model, over.

@@ -1,5 +1,7 @@
-//! The metrics that are read when they are collected: the relays' figures from the status, and telemetry's own.
+//! The metrics that are read when they are collected: the relays' and the chats' figures from the status, and
+//! telemetry's own.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use opentelemetry::KeyValue;
@@ -10,10 +12,11 @@ use super::names::{self, Kind, Metric};
 use super::outlet::Outlet;
 use super::{Origin, Source};
 use crate::protocol::Fault;
-use crate::status::snapshot::{ProcessSnapshot, RelaySnapshot, RelayState, Traffic};
+use crate::status::snapshot::{ChatSnapshot, ProcessSnapshot, RelaySnapshot, RelayState, Traffic};
 
 /// Tells points of one relay to the sink: a value, and the attribute that it has besides the relay's name.
 type Observe = fn(&RelaySnapshot, &mut Sink<'_>);
+type ObserveChat = fn(&ChatSnapshot, &mut Sink<'_>);
 type Count = fn(&Outlet) -> u64;
 type Sink<'a> = dyn FnMut(u64, &[KeyValue]) + 'a;
 
@@ -31,6 +34,18 @@ pub(super) fn observe(meter: &Meter, source: &Arc<dyn Source>, outlets: &[Arc<Ou
                 for (attributes, value) in summed(relays, *observe) {
                     sink(value, &attributes);
                 }
+            }
+        });
+    }
+    for (reader, (metric, observe)) in CHATS.iter().enumerate() {
+        let shared = Arc::clone(&shared);
+        register(meter, metric, move |sink| {
+            for chat in &shared.snapshot(RELAYS.len() + reader).chat {
+                let path = KeyValue::new(names::CHAT_PATH, chat.path.clone());
+                observe(chat, &mut |value, more| {
+                    let attributes: Vec<_> = more.iter().chain([&path]).cloned().collect();
+                    sink(value, &attributes);
+                });
             }
         });
     }
@@ -163,6 +178,26 @@ static RELAYS: &[(Metric, Observe)] = &[
         }
     }),
 ];
+
+static CHATS: [(Metric, ObserveChat); 5] = [
+    (names::CHAT_SESSIONS, |chat, sink| sink(chat.sessions, &[])),
+    (names::CHAT_TURNS_RUNNING, |chat, sink| sink(chat.turns, &[])),
+    (names::CHAT_TURNS, |chat, sink| {
+        by(&chat.totals.ended_turns, names::CHAT_OUTCOME, sink);
+    }),
+    (names::CHAT_REFUSED_MESSAGES, |chat, sink| {
+        by(&chat.totals.refused_messages, names::ERROR_TYPE, sink);
+    }),
+    (names::CHAT_REFUSED, |chat, sink| {
+        by(&chat.totals.refused, names::ERROR_TYPE, sink);
+    }),
+];
+
+fn by(counts: &BTreeMap<String, u64>, attribute: &'static str, sink: &mut Sink<'_>) {
+    for (label, count) in counts {
+        sink(*count, &[KeyValue::new(attribute, label.clone())]);
+    }
+}
 
 static EXPORTS: [(Metric, Count); 3] = [
     (names::EXPORTED_BATCHES, Outlet::batches),

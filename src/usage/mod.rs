@@ -18,7 +18,7 @@ mod request;
 mod scalar;
 mod scanner;
 mod socket;
-mod sse;
+pub(crate) mod sse;
 mod table;
 mod tap;
 mod turns;

@@ -5,7 +5,7 @@
 
 /// Splits a stream into the data of its events.
 #[derive(Debug, Default)]
-pub(super) struct Sse {
+pub(crate) struct Sse {
     line: Line,
     /// The line before ended with CR: an LF that follows is a part of that end.
     after_cr: bool,
@@ -30,7 +30,7 @@ enum Line {
 
 /// What is next in a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Piece<'a> {
+pub(crate) enum Piece<'a> {
     /// Bytes of the event's data.
     Data(&'a [u8]),
     /// An event with data is over.

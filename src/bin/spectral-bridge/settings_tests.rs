@@ -167,7 +167,7 @@ fn mistakes_in_a_file_are_told_by_path_and_show_no_secret() {
         refusal,
         format!(
             "--config {}:\n  \
-             statsu: unknown key, did you mean status?; allowed here: relays, forward, status, gateway, telemetry\n  \
+             statsu: unknown key, did you mean status?; allowed here: relays, forward, status, gateway, telemetry, chat\n  \
              relays[0].api_key: a secret written into the configuration would show in /config_dump; \
              use {{env: NAME}} or {{file: PATH}}",
             wrong.0.display()

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use http::header::HOST;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
-use spectral_bridge::status::snapshot::{ExportSnapshot, ProcessSnapshot, RelaySnapshot, RelayState};
+use spectral_bridge::status::snapshot::{
+    ChatSnapshot, ChatState, ExportSnapshot, ProcessSnapshot, RelaySnapshot, RelayState,
+};
 use tokio::net::TcpStream;
 
 use crate::Refusal;
@@ -121,9 +123,40 @@ fn describe(snapshot: &ProcessSnapshot) -> String {
         text.push('\n');
         text.push_str(&describe_relay(relay));
     }
+    for chat in &snapshot.chat {
+        text.push('\n');
+        text.push_str(&describe_chat(chat));
+    }
     for (signal, export) in &snapshot.telemetry.exports {
         text.push_str(&describe_export(signal, export));
     }
+    text
+}
+
+fn describe_chat(chat: &ChatSnapshot) -> String {
+    let totals = &chat.totals;
+    let ended = totals.ended_turns.iter().map(|(how, count)| format!("{how}: {count}"));
+    let state = match chat.state {
+        ChatState::WaitingForSocket => "cannot listen",
+        ChatState::Listening => "listening",
+        ChatState::Draining => "draining",
+        ChatState::Drained => "drained",
+    };
+    let mut text = format!("\nchat {}: {state}\n  socket   {}", chat.path, chat.listen);
+    if let Some(error) = &chat.last_error {
+        let ago = span(error.seconds_ago);
+        let _ = write!(text, "\n  error    {}: {} ({ago} ago)", error.code, error.message);
+    }
+    let _ = write!(
+        text,
+        "\n  now      {} sessions, {} turns\n  turns    {} ({})\n  tokens   {} in, {} out",
+        chat.sessions,
+        chat.turns,
+        totals.turns,
+        ended.collect::<Vec<_>>().join(", "),
+        totals.input_tokens,
+        totals.output_tokens
+    );
     text
 }
 

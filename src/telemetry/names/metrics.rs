@@ -402,6 +402,36 @@ pub const TURNS_OF_SESSION: Metric = histogram(
     SESSION_TURNS,
     "Responses of a WebSocket session.",
 );
+pub const CHAT_SESSIONS: Metric = up_down(
+    "spectral_bridge.chat.sessions",
+    "{connection}",
+    &[CHAT_PATH],
+    "WebSockets open at the chat endpoint.",
+);
+pub const CHAT_TURNS_RUNNING: Metric = up_down(
+    "spectral_bridge.chat.turns.running",
+    "{turn}",
+    &[CHAT_PATH],
+    "Turns that are being answered.",
+);
+pub const CHAT_TURNS: Metric = counter(
+    "spectral_bridge.chat.turns",
+    "{turn}",
+    &[CHAT_PATH, CHAT_OUTCOME],
+    "Turns that ended, by how.",
+);
+pub const CHAT_REFUSED_MESSAGES: Metric = counter(
+    "spectral_bridge.chat.messages.refused",
+    "{message}",
+    &[CHAT_PATH, ERROR_TYPE],
+    "Messages of clients that were answered with an error at once.",
+);
+pub const CHAT_REFUSED: Metric = counter(
+    "spectral_bridge.chat.connections.refused",
+    "{connection}",
+    &[CHAT_PATH, ERROR_TYPE],
+    "Connections and handshakes that became no session.",
+);
 
 pub const EXPORTED_BATCHES: Metric = counter(
     "spectral_bridge.telemetry.batches",
@@ -460,6 +490,11 @@ pub static METRICS: &[Metric] = &[
     SESSIONS_ACTIVE,
     SESSION_DURATION,
     TURNS_OF_SESSION,
+    CHAT_SESSIONS,
+    CHAT_TURNS_RUNNING,
+    CHAT_TURNS,
+    CHAT_REFUSED_MESSAGES,
+    CHAT_REFUSED,
     EXPORTED_BATCHES,
     EXPORT_FAILURES,
     DROPPED,

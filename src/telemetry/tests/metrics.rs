@@ -3,7 +3,7 @@
 use opentelemetry_proto::tonic::metrics::v1::AggregationTemporality;
 
 use super::*;
-use crate::status::snapshot::{RelaySnapshot, RelayState};
+use crate::status::snapshot::{ChatSnapshot, RelaySnapshot, RelayState};
 use crate::telemetry::names::{Kind, METRICS};
 
 async fn told(variables: &[(&str, &str)], tell: impl FnOnce(&Telemetry)) -> Vec<Metric> {
@@ -426,8 +426,18 @@ fn busy() -> ProcessSnapshot {
     totals.reconnects = [("connect".to_owned(), 15)].into();
     totals.received.request.add(16);
     totals.sent.response.add(17);
+    let mut chat = ChatSnapshot {
+        path: "/chat".to_owned(),
+        sessions: 18,
+        turns: 19,
+        ..ChatSnapshot::default()
+    };
+    chat.totals.ended_turns = [("done".to_owned(), 20), ("503".to_owned(), 21)].into();
+    chat.totals.refused_messages = [("invalid_json".to_owned(), 22)].into();
+    chat.totals.refused = [("not_found".to_owned(), 23)].into();
     ProcessSnapshot {
         relays: vec![relay],
+        chat: vec![chat],
         ..ProcessSnapshot::default()
     }
 }
@@ -490,6 +500,18 @@ async fn the_relays_figures_are_those_of_the_status() {
     assert_eq!(traffic("io", "receive", "request"), "16");
     assert_eq!(traffic("io", "transmit", "response"), "17");
     assert_eq!(traffic("io", "transmit", "ack"), "0");
+    let seen = |name: &str| points(&metrics, &format!("spectral_bridge.chat.{name}"), &[]);
+    let path = ("spectral_bridge.chat.path", r#""/chat""#);
+    let by = |key, value, count: u64| (expect(&[path, (key, value)]), count.to_string());
+    assert_eq!(seen("sessions"), [(expect(&[path]), "18".to_owned())]);
+    assert_eq!(seen("turns.running"), [(expect(&[path]), "19".to_owned())]);
+    let outcome = "spectral_bridge.chat.outcome";
+    assert_eq!(
+        seen("turns"),
+        [by(outcome, r#""503""#, 21), by(outcome, r#""done""#, 20)]
+    );
+    assert_eq!(seen("messages.refused"), [by("error.type", r#""invalid_json""#, 22)]);
+    assert_eq!(seen("connections.refused"), [by("error.type", r#""not_found""#, 23)]);
 }
 
 /// For minutes after a push that changes a relay's key, its old client and its new one are there.
