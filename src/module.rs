@@ -235,7 +235,7 @@ fn checked(config: &[u8]) -> Option<Config> {
 fn warn_of_absent_secrets(config: &Config) {
     let keys = config.relays.iter().map(|relay| &relay.api_key);
     let headers = config.forward.headers.iter().map(|header| &header.value);
-    for source in keys.chain(headers) {
+    for source in keys.chain(headers).chain(&config.status.token) {
         if let Err(error) = Secret::read(source) {
             tracing::warn!("configuration of {NAME:?}: {error}");
         }

@@ -8,6 +8,9 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+#[cfg(test)]
+mod admission_tests;
+mod budget;
 pub mod defaults;
 mod duration;
 mod errors;
@@ -17,6 +20,7 @@ mod headers;
 mod proxy;
 mod raw;
 mod relay;
+mod schedule;
 mod secret_source;
 mod status;
 mod telemetry;
@@ -27,7 +31,9 @@ mod url;
 mod usage_filter;
 mod warnings;
 
+pub use budget::Budget;
 pub use errors::{ConfigError, ConfigErrors};
+pub use schedule::Schedule;
 pub use usage_filter::UsageFilter;
 
 use std::fmt;
@@ -128,6 +134,10 @@ pub struct Relay {
     pub paths: Vec<String>,
     /// Response headers of the adapter that are passed on besides `content-type`.
     pub response_headers: Vec<HeaderName>,
+    /// How much of it is served.
+    pub budget: Budget,
+    /// When it is served; always when absent.
+    pub schedule: Option<Schedule>,
 }
 
 /// A relay's WebSocket URL in parts.
@@ -291,6 +301,8 @@ pub struct ForwardHeader {
 pub struct Status {
     /// A loopback address; port 0 picks a free one and logs it.
     pub listen: SocketAddr,
+    /// What a person who pauses and resumes relays must show; without it nobody can.
+    pub token: Option<SecretSource>,
 }
 
 /// What telemetry says about exchanges with models; where it goes is the environment's (`OTEL_*`).

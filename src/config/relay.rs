@@ -7,7 +7,7 @@ use super::errors::shown;
 use super::fields::{Field, Fields};
 use super::raw::Node;
 use super::{Keepalive, ProtocolChoice, Relay, RelayUrl, SecretSource};
-use super::{defaults, duration, headers, proxy, secret_source, tls, url};
+use super::{budget, defaults, duration, headers, proxy, schedule, secret_source, tls, url};
 
 /// Reads `relays`.
 pub(super) fn read_all(field: &Field<'_>) -> Option<Vec<Relay>> {
@@ -77,6 +77,8 @@ fn read(fields: &Fields<'_>, identity: Identity) -> Option<Relay> {
     let response_headers = fields.or("response_headers", Vec::new(), |field| {
         headers::read_response_headers(&field)
     });
+    let budget = budget::read(fields);
+    let schedule = schedule::read(fields);
     let limits = limits?;
     Some(Relay {
         name: identity.name?,
@@ -94,6 +96,8 @@ fn read(fields: &Fields<'_>, identity: Identity) -> Option<Relay> {
         max_held_bytes: limits.held_bytes,
         paths: paths?,
         response_headers: response_headers?,
+        budget: budget?,
+        schedule: schedule?,
     })
 }
 
@@ -237,7 +241,7 @@ fn refuse_twins(items: &[Field<'_>], identities: &[Identity]) {
     }
 }
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 18] = [
     "name",
     "url",
     "api_key",
@@ -254,6 +258,8 @@ const KEYS: [&str; 16] = [
     "max_held_bytes",
     "paths",
     "response_headers",
+    "budget",
+    "schedule",
 ];
 
 const URL: &str = "the relay's WebSocket URL, such as wss://relay.example.com/connect";

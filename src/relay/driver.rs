@@ -7,7 +7,7 @@ use std::collections::hash_map::RandomState;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, Id, JoinError, JoinHandle, JoinSet};
@@ -52,8 +52,12 @@ pub enum Command {
     },
     /// A person asks for a new attempt.
     Reconnect,
-    /// The key, and the secrets of forwarded headers, may have changed.
+    /// The key, the secrets of forwarded headers and the wall clock may have changed.
     CheckKey,
+    /// A person asks that no new requests be admitted.
+    Pause,
+    /// A person takes that back.
+    Resume,
     /// The configuration changed.
     Reconfigure(Box<Wiring>),
 }
@@ -112,7 +116,8 @@ impl Core {
     /// A core whose session has not begun.
     #[must_use]
     pub fn new(wiring: &Wiring) -> Self {
-        let session = Session::new(settings(&wiring.relay), RandomState::new());
+        let mut session = Session::new(settings(&wiring.relay), RandomState::new());
+        session.handle(tokio::time::Instant::now().into_std(), clock());
         Self {
             session,
             last_error: None,
@@ -292,8 +297,10 @@ impl Driver {
             Some(Command::CheckKey) => {
                 self.refresh_secrets();
                 self.check_key();
-                None
+                Some(clock())
             }
+            Some(Command::Pause) => Some(Input::PauseAsked),
+            Some(Command::Resume) => Some(Input::ResumeAsked),
             Some(Command::Reconfigure(wiring)) => Some(self.reconfigure(*wiring)),
             // nobody is left who could ask for anything
             None => {
@@ -391,6 +398,8 @@ impl Driver {
                     | Event::TimedOut { .. }
                     | Event::ResponseExpired { .. }
                     | Event::FrameIgnored(_)
+                    | Event::Paused(_)
+                    | Event::Resumed(_)
                     | Event::DrainStarted { .. }
                     | Event::DrainEnded { .. } => {}
                 }
@@ -451,7 +460,14 @@ fn settings(relay: &config::Relay) -> Settings {
         max_in_flight: relay.max_in_flight,
         max_queued: relay.max_queued,
         paths: relay.paths.iter().map(|path| path.as_str().into()).collect(),
+        budget: relay.budget,
+        schedule: relay.schedule.clone(),
     }
+}
+
+fn clock() -> Input<Hold> {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Input::ClockRead { since_1970 }
 }
 
 fn failure(code: &'static str, message: String) -> DialFailure {

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::{Keepalive, ProtocolChoice, Proxy, Relay, RelayUrl, SecretSource, Tls};
+use crate::config::{Budget, Keepalive, ProtocolChoice, Proxy, Relay, RelayUrl, SecretSource, Tls};
 use crate::secret::Secret;
 
 /// What a test server holds of one connection.
@@ -106,6 +106,8 @@ pub(crate) fn relay(host: &str, port: u16, tls: bool) -> Relay {
         max_held_bytes: 256 * 1024 * 1024,
         paths: Vec::new(),
         response_headers: Vec::new(),
+        budget: Budget::default(),
+        schedule: None,
     }
 }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use spectral_bridge::config::{Keepalive, ProtocolChoice};
+use spectral_bridge::config::{Budget, Keepalive, ProtocolChoice};
 use spectral_bridge::protocol::frame::{self, Frame};
 use spectral_bridge::protocol::{
     Action, CloseFrame, DialFailure, Disconnect, ForwardRequest, Input, RequestId, Response, Session, Settings, Text,
@@ -325,6 +325,8 @@ fn settings() -> Settings {
         max_in_flight: MAX_IN_FLIGHT,
         max_queued: MAX_QUEUED,
         paths: vec!["/v1/chat/completions".into(), "/v1/responses".into()],
+        budget: Budget::default(),
+        schedule: None,
     }
 }
 
