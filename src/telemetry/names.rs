@@ -74,6 +74,7 @@ pub const MISSING_REASON: &str = "spectral_bridge.usage.missing.reason";
 pub const RECONNECT_REASON: &str = "spectral_bridge.reconnect.reason";
 pub const FRAME_TYPE: &str = "spectral_bridge.frame.type";
 pub const IO_DIRECTION: &str = "network.io.direction";
+pub const BUDGET: &str = "spectral_bridge.budget";
 pub const SIGNAL: &str = "spectral_bridge.telemetry.signal";
 
 /// What a span and a log event may say, besides what they share with metrics.
