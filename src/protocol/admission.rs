@@ -248,7 +248,7 @@ impl Admission {
 
     fn since_1970(&self, now: Instant) -> Option<Duration> {
         let clock = self.clock?;
-        Some(clock.since_1970 + now.saturating_duration_since(clock.at))
+        Some(clock.since_1970.saturating_add(now.saturating_duration_since(clock.at)))
     }
 
     /// Whether the day is over. A clock that is set back across midnight does not give the day before a second budget.

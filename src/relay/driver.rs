@@ -7,11 +7,12 @@ use std::collections::hash_map::RandomState;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, Id, JoinError, JoinHandle, JoinSet};
 
+use super::clock::clock;
 use super::lock::KeyLock;
 use super::report::{self, LastError};
 use super::socket::{Socket, SocketEvent};
@@ -463,11 +464,6 @@ fn settings(relay: &config::Relay) -> Settings {
         budget: relay.budget,
         schedule: relay.schedule.clone(),
     }
-}
-
-fn clock() -> Input<Hold> {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Input::ClockRead { since_1970 }
 }
 
 fn failure(code: &'static str, message: String) -> DialFailure {
