@@ -151,6 +151,7 @@ impl Client {
             held_bytes: core.budget.used() as u64,
             paused: session.admission().pause_at(now).map(|pause| paused(&pause, now)),
             budget: budget(session, now),
+            max_held_bytes: self.relay.max_held_bytes as u64,
             totals: session.totals().clone(),
         }
     }

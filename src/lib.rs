@@ -4,9 +4,9 @@
 //!
 //! | Ring | Modules | What they may do |
 //! |---|---|---|
-//! | pure | [`protocol`], [`usage`], [`config`], [`json`], [`status::snapshot`], [`telemetry::names`] | compute and return values |
-//! | shell | [`relay`], [`forward`], [`status::server`], [`secret`], [`telemetry`], [`relayed`], [`client`], [`registry`] | own sockets, tasks and timers |
-//! | seam | [`module`], [`filter`], [`stats`] | talk to Envoy, through the SDK in `envoy/sdk` |
+//! | pure | [`protocol`], [`usage`], [`config`], [`json`], [`auth::tokens`], [`status::snapshot`], [`telemetry::names`] | compute and return values |
+//! | shell | [`relay`], [`forward`], [`status::server`], [`secret`], [`auth::file`], [`telemetry`], [`relayed`], [`gateway`], [`client`], [`registry`] | own sockets, tasks and timers |
+//! | seam | [`module`], [`filter`], [`auth`], [`stats`] | talk to Envoy, through the SDK in `envoy/sdk` |
 //!
 //! Arrows point inward: seam → shell → pure.
 //!
@@ -15,10 +15,12 @@
 //! [`protocol`] and its tests, [`relay`], [`forward`], [`client`], [`registry`], [`module`], then `envoy/sdk/src/lib.rs`.
 #![forbid(unsafe_code)]
 
+pub mod auth;
 pub mod client;
 pub mod config;
 pub mod filter;
 pub mod forward;
+pub mod gateway;
 pub mod json;
 pub mod module;
 pub mod protocol;

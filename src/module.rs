@@ -1,7 +1,7 @@
 //! Envoy's life cycle: what Envoy calls, turned into leases on the registry.
 //!
 //! Two ways in: the bootstrap extension `relay`, for the life of the process, and the HTTP filter `relay`, where the
-//! bootstrap is closed to the user. The HTTP filter `usage` is in [`crate::filter`]. Deliberately absent: anything about
+//! bootstrap is closed to the user. The HTTP filters `usage` and `auth` are in [`crate::filter`] and [`crate::auth`]. Deliberately absent: anything about
 //! relays. In `--mode validate` a configuration is
 //! checked and nothing is started.
 
@@ -15,12 +15,13 @@ use envoy_proxy_dynamic_modules_rust_sdk::{
     init_logging, is_validation_mode,
 };
 
-use crate::config::Config;
-use crate::filter;
+use crate::config::{Config, Gateway};
 use crate::registry::{Lease, registry};
 use crate::secret::Secret;
 use crate::stats::RelayStats;
 use crate::status::server::Control;
+use crate::status::snapshot::GatewaySnapshot;
+use crate::{auth, filter};
 
 declare_all_init_functions!(init_logging, bootstrap: new_bootstrap_extension, http: new_http_filter);
 
@@ -44,7 +45,7 @@ fn new_bootstrap_extension(
         true,
         false,
     );
-    let figures = Some(Figures::start(envoy)?);
+    let figures = Some(Figures::start(envoy, config.gateway.clone())?);
     Some(Box::new(RelayConfig { config, figures }))
 }
 
@@ -55,19 +56,21 @@ struct RelayConfig {
 
 /// What keeps the relays' statistics in Envoy up to date.
 struct Figures {
+    gateway: Option<Gateway>,
     stats: Mutex<RelayStats>,
     timer: Box<dyn EnvoyBootstrapExtensionTimer>,
     ending: Arc<Ending>,
 }
 
 impl Figures {
-    fn start(envoy: &mut dyn EnvoyBootstrapExtensionConfig) -> Option<Self> {
+    fn start(envoy: &mut dyn EnvoyBootstrapExtensionConfig, gateway: Option<Gateway>) -> Option<Self> {
         let stats = RelayStats::define(envoy)
             .map_err(|error| tracing::error!("the statistics of {NAME:?} cannot be defined: {error:?}"))
             .ok()?;
         let timer = envoy.new_timer();
         timer.enable(STATS_INTERVAL);
         Some(Self {
+            gateway,
             stats: Mutex::new(stats),
             timer,
             ending: Arc::new(Ending {
@@ -79,7 +82,30 @@ impl Figures {
 
     fn update(&self, envoy: &dyn EnvoyBootstrapExtensionConfig) {
         let mut stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
-        stats.update(envoy, &registry().snapshot());
+        if let Some(gateway) = &self.gateway {
+            registry().tell(&gateway.stat_prefix, figures_of(gateway, envoy));
+        }
+        let snapshot = registry().snapshot();
+        stats.update(envoy, &snapshot);
+        // whoever waits for a drain to end should not wait for the next round
+        self.timer.enable(if snapshot.running {
+            STATS_INTERVAL
+        } else {
+            DRAIN_INTERVAL
+        });
+    }
+}
+
+/// What Envoy counts at a gateway's connection manager; a statistic appears with what it first counts.
+fn figures_of(gateway: &Gateway, envoy: &dyn EnvoyBootstrapExtensionConfig) -> GatewaySnapshot {
+    let named = |name: &str| format!("http.{}.{name}", gateway.stat_prefix);
+    let gauge = |name| envoy.get_gauge_value(&named(name)).unwrap_or_default();
+    GatewaySnapshot {
+        active_connections: gauge("downstream_cx_active"),
+        active_requests: gauge("downstream_rq_active"),
+        total_requests: envoy
+            .get_counter_value(&named("downstream_rq_total"))
+            .unwrap_or_default(),
     }
 }
 
@@ -119,7 +145,6 @@ impl BootstrapExtensionConfig for RelayConfig {
         if let Some(figures) = &self.figures {
             figures.update(envoy);
             figures.ending.complete();
-            figures.timer.enable(STATS_INTERVAL);
         }
     }
 
@@ -172,12 +197,20 @@ fn new_http_filter<EC: EnvoyHttpFilterConfig, EHF: EnvoyHttpFilter>(
     match name {
         NAME => new_relay_filter(config),
         filter::NAME => filter::configure(envoy, config),
-        _ => unknown("filter_name", name, &[NAME, filter::NAME]),
+        auth::NAME => auth::configure(envoy, config),
+        _ => unknown("filter_name", name, &[NAME, filter::NAME, auth::NAME]),
     }
 }
 
 fn new_relay_filter<EHF: EnvoyHttpFilter>(config: &[u8]) -> Option<Box<dyn HttpFilterConfig<EHF>>> {
     let config = checked(config)?;
+    if config.gateway.is_some() {
+        // it has neither Envoy's statistics nor Envoy's exit
+        tracing::error!(
+            "configuration of {NAME:?}: gateway: not in the HTTP filter; use the bootstrap extension {NAME:?}"
+        );
+        return None;
+    }
     if is_validation_mode() {
         return Some(Box::new(RelayFilterConfig { _lease: None }));
     }
@@ -260,6 +293,9 @@ const ADMIN_PATH: &str = "/spectral_bridge";
 
 /// As fine as anyone scrapes.
 const STATS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// While the end of what is under way is awaited.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The event that tells the main thread of the drain's end.
 const DRAINED: u64 = 1;

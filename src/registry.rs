@@ -16,8 +16,9 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::client::Client;
 use crate::config::{self, Config, SecretSource};
+use crate::gateway::Watched;
 use crate::status::server::{Control, StatusServer};
-use crate::status::snapshot::{ProcessSnapshot, RelaySnapshot};
+use crate::status::snapshot::{GatewaySnapshot, ProcessSnapshot, RelaySnapshot};
 use crate::status::token::Token;
 use crate::telemetry::{Environment, Source, Telemetry};
 
@@ -31,12 +32,13 @@ pub struct Registry {
 struct State {
     runtime: Option<Runtime>,
     telemetry: Option<(Telemetry, Arc<Figures>)>,
-    /// Filters that tell telemetry of what they see.
+    /// Filters that tell telemetry of what they see, or need the threads for something else.
     tellers: usize,
     clients: HashMap<u64, Shared>,
     servers: HashMap<SocketAddr, Serving>,
     /// Relays that a person has paused, by name: also those that come back with another key.
     paused: BTreeSet<String>,
+    gateways: HashMap<u64, Watched>,
     started: Option<Instant>,
     draining: bool,
     /// Releases under way: the threads stay until the last is through.
@@ -93,6 +95,22 @@ impl TelemetryLease {
     }
 }
 
+/// The process's threads on behalf of a filter. Dropping it ends those that nobody else uses, in bounded time.
+#[derive(Debug)]
+#[must_use]
+pub struct ThreadsLease {
+    registry: Arc<Registry>,
+    handle: Handle,
+}
+
+impl ThreadsLease {
+    /// The threads.
+    #[must_use]
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}
+
 /// This process's registry.
 #[must_use]
 pub fn registry() -> Arc<Registry> {
@@ -113,6 +131,7 @@ impl Registry {
             relays,
             forward,
             status,
+            gateway,
             telemetry,
         } = config;
         let telemetry = self.telemetry_of(&mut state, &runtime, &telemetry);
@@ -120,6 +139,9 @@ impl Registry {
         let mut clients = Vec::with_capacity(relays.len());
         for relay in relays {
             clients.push(state.ask(&runtime, lease, relay, &forward, &telemetry));
+        }
+        if let Some(gateway) = gateway {
+            state.gateways.insert(lease, Watched::new(gateway));
         }
         let control = Arc::clone(self);
         let spawn = || {
@@ -154,6 +176,27 @@ impl Registry {
             registry: Arc::clone(self),
             telemetry,
         })
+    }
+
+    /// The process's threads, for a filter.
+    ///
+    /// # Errors
+    /// They could not be started.
+    pub fn threads(self: &Arc<Self>) -> std::io::Result<ThreadsLease> {
+        let mut state = self.lock();
+        let handle = state.runtime()?;
+        state.tellers += 1;
+        Ok(ThreadsLease {
+            registry: Arc::clone(self),
+            handle,
+        })
+    }
+
+    /// What Envoy's statistics say now about the gateway with this `stat_prefix`.
+    pub fn tell(&self, stat_prefix: &str, figures: GatewaySnapshot) {
+        let state = self.lock();
+        let watched = state.gateways.values().filter(|watched| watched.is(stat_prefix));
+        watched.for_each(|watched| watched.tell(figures));
     }
 
     fn telemetry_of(self: &Arc<Self>, state: &mut State, runtime: &Handle, settings: &config::Telemetry) -> Telemetry {
@@ -201,20 +244,26 @@ impl Registry {
             longest = longest.max(client.grace());
             ended.push(client.ended());
         }
+        let quiet: Vec<_> = state.gateways.values().map(Watched::quiet).collect();
         async move {
             let all = async {
                 for client in ended {
                     client.await;
                 }
             };
-            if tokio::time::timeout(longest + AFTER_GRACE, all).await.is_err() {
-                tracing::error!("a relay client did not end within its grace; it is given up");
-            }
+            let clients = async {
+                if tokio::time::timeout(longest + AFTER_GRACE, all).await.is_err() {
+                    tracing::error!("a relay client did not end within its grace; it is given up");
+                }
+            };
+            let gateways = futures_util::future::join_all(quiet);
+            tokio::join!(clients, gateways);
         }
     }
 
     fn release(&self, lease: u64, clients: &[u64], server: SocketAddr) {
         self.give_back(|state| {
+            state.gateways.remove(&lease);
             let released = clients.iter().filter_map(|id| state.release_client(*id, lease));
             (released.collect(), state.release_server(server, lease))
         });
@@ -402,6 +451,15 @@ impl Drop for TelemetryLease {
     }
 }
 
+impl Drop for ThreadsLease {
+    fn drop(&mut self) {
+        self.registry.give_back(|state| {
+            state.tellers -= 1;
+            (Vec::new(), None)
+        });
+    }
+}
+
 /// The relays' figures for telemetry: as they are, and once they are released, as they were at their end.
 #[derive(Debug)]
 struct Figures {
@@ -434,6 +492,11 @@ impl Control for Registry {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: state.started.map_or(0.0, |at| at.elapsed().as_secs_f64()),
             relays,
+            gateway: state
+                .gateways
+                .values()
+                .map(Watched::figures)
+                .reduce(GatewaySnapshot::and),
             telemetry: state
                 .telemetry
                 .as_ref()

@@ -46,6 +46,7 @@ impl World {
         Config {
             relays: vec![relay],
             forward: self.adapter.forward.clone(),
+            gateway: None,
             status: Status {
                 listen: "127.0.0.1:0".parse().unwrap(),
                 token: None,

@@ -4,7 +4,7 @@
 //! off again. A ticket is random, known to this process alone, and good for one request: a header that anyone could
 //! send would let anyone go uncounted.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -39,16 +39,28 @@ pub fn ticket() -> Option<Ticket> {
     let number = ISSUED.fetch_add(1, Ordering::Relaxed);
     let [high, low] = KEYS.each_ref().map(|key| key.hash_one(number));
     let ticket = u128::from(high) << 64 | u128::from(low);
-    valid().insert(ticket);
+    valid().insert(ticket, true);
     Some(Ticket(ticket))
 }
 
 /// Whether `header` is the ticket of a relayed request of this process, not taken before.
 #[must_use]
 pub fn take(header: &[u8]) -> bool {
-    let ticket = std::str::from_utf8(header).ok();
-    let ticket = ticket.and_then(|text| u128::from_str_radix(text, 16).ok());
-    ticket.is_some_and(|ticket| valid().remove(&ticket))
+    let Some(ticket) = number(header) else { return false };
+    valid().get_mut(&ticket).is_some_and(std::mem::take)
+}
+
+/// Makes a ticket that was taken good again: Envoy begins its request anew.
+pub fn give_back(header: &[u8]) {
+    if let Some(ticket) = number(header)
+        && let Some(free) = valid().get_mut(&ticket)
+    {
+        *free = true;
+    }
+}
+
+fn number(header: &[u8]) -> Option<u128> {
+    u128::from_str_radix(std::str::from_utf8(header).ok()?, 16).ok()
 }
 
 impl Ticket {
@@ -71,13 +83,14 @@ impl Drop for Watcher {
     }
 }
 
-fn valid() -> MutexGuard<'static, HashSet<u128>> {
+fn valid() -> MutexGuard<'static, HashMap<u128, bool>> {
     VALID.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 static WATCHERS: AtomicUsize = AtomicUsize::new(0);
 static ISSUED: AtomicU64 = AtomicU64::new(0);
-static VALID: LazyLock<Mutex<HashSet<u128>>> = LazyLock::new(Mutex::default);
+/// The tickets of the requests under way, and whether each can be taken.
+static VALID: LazyLock<Mutex<HashMap<u128, bool>>> = LazyLock::new(Mutex::default);
 /// Keyed hashes of a counter: whoever lacks the keys cannot guess the next ticket.
 static KEYS: LazyLock<[RandomState; 2]> = LazyLock::new(|| [RandomState::new(), RandomState::new()]);
 
@@ -93,8 +106,12 @@ mod tests {
         assert_ne!(first.header(), second.header());
         assert!(take(first.header().as_bytes()));
         assert!(!take(first.header().as_bytes()));
+        give_back(first.header().as_bytes());
+        assert!(take(first.header().as_bytes()));
         let late = second.header();
         drop(second);
+        assert!(!take(late.as_bytes()));
+        give_back(late.as_bytes());
         assert!(!take(late.as_bytes()));
         for guess in [&b""[..], b"0", b"-", b"\xff", b"1ffffffffffffffffffffffffffffffff0"] {
             assert!(!take(guess));

@@ -16,14 +16,10 @@ use crate::status::snapshot::{ProcessSnapshot, RelaySnapshot, RelayState, Totals
 pub struct RelayStats {
     gauges: Vec<(EnvoyGaugeVecId, Level)>,
     counters: Vec<(EnvoyCounterVecId, Counts)>,
-    told: HashMap<String, Told>,
-}
-
-/// What one relay's statistics were last told.
-#[derive(Debug, Default)]
-struct Told {
-    levels: Vec<u64>,
-    totals: Totals,
+    /// What each relay's gauges were last told, by its name.
+    levels: HashMap<String, Vec<u64>>,
+    /// What each client's counts came to, by its relay's name and URL: two of one name count on their own.
+    totals: HashMap<(String, String), Totals>,
 }
 
 type Level = fn(&RelaySnapshot) -> u64;
@@ -57,27 +53,32 @@ impl RelayStats {
         Ok(Self {
             gauges,
             counters,
-            told: HashMap::new(),
+            levels: HashMap::new(),
+            totals: HashMap::new(),
         })
     }
 
     /// Tells Envoy what has changed since the last time, and nothing else: Envoy 1.38 leaks a little with each change.
     pub fn update(&mut self, envoy: &dyn EnvoyBootstrapExtensionConfig, process: &ProcessSnapshot) {
-        let relays = by_name(process);
+        let relays = shown_by(process, |relay| relay.name.as_str());
         self.forget(envoy, &relays);
-        for (name, relay) in &relays {
-            let mut told = self.told.remove(*name).unwrap_or_default();
-            told.levels = self.tell_levels(envoy, name, relay, &told.levels);
-            self.tell_totals(envoy, name, &relay.totals, &told.totals);
-            told.totals.clone_from(&relay.totals);
-            self.told.insert((*name).to_owned(), told);
+        for (name, relay) in relays {
+            let before = self.levels.remove(name).unwrap_or_default();
+            let levels = self.tell_levels(envoy, name, relay, &before);
+            self.levels.insert(name.to_owned(), levels);
+        }
+        let before = std::mem::take(&mut self.totals);
+        for (key, relay) in shown_by(process, |relay| (relay.name.clone(), relay.url.clone())) {
+            let known = before.get(&key).cloned().unwrap_or_default();
+            self.tell_totals(envoy, &key.0, &relay.totals, &known);
+            self.totals.insert(key, relay.totals.clone());
         }
     }
 
     /// A relay that is gone has nothing connected and nothing in flight; its counts stay.
-    fn forget(&mut self, envoy: &dyn EnvoyBootstrapExtensionConfig, relays: &BTreeMap<&str, RelaySnapshot>) {
+    fn forget(&mut self, envoy: &dyn EnvoyBootstrapExtensionConfig, relays: &BTreeMap<&str, &RelaySnapshot>) {
         let gauges = &self.gauges;
-        self.told.retain(|name, _| {
+        self.levels.retain(|name, _| {
             let stays = relays.contains_key(name.as_str());
             for (gauge, _) in gauges.iter().filter(|_| !stays) {
                 refused(envoy.set_gauge_vec(*gauge, &[name], 0));
@@ -124,13 +125,16 @@ impl RelayStats {
     }
 }
 
-/// One snapshot for each name: two clients of one name, while one takes over from the other, show the newer's levels.
-fn by_name(process: &ProcessSnapshot) -> BTreeMap<&str, RelaySnapshot> {
-    let mut relays: BTreeMap<&str, RelaySnapshot> = BTreeMap::new();
+/// One snapshot for each key: of two clients, while one takes over from the other, the one that is connected.
+fn shown_by<'p, K: Ord>(
+    process: &'p ProcessSnapshot,
+    key: impl Fn(&'p RelaySnapshot) -> K,
+) -> BTreeMap<K, &'p RelaySnapshot> {
+    let mut relays = BTreeMap::new();
     for relay in &process.relays {
-        let shown = relays.entry(&relay.name).or_insert_with(|| relay.clone());
+        let shown = relays.entry(key(relay)).or_insert(relay);
         if shown.state != RelayState::Connected {
-            shown.clone_from(relay);
+            *shown = relay;
         }
     }
     relays
@@ -142,11 +146,14 @@ fn refused(result: Result<(), MetricsResult>) {
     }
 }
 
-const GAUGES: [(&str, Level); 7] = [
+const GAUGES: [(&str, Level); 8] = [
     ("relay_connected", |relay| {
         u64::from(relay.state == RelayState::Connected)
     }),
     ("relay_stopped", |relay| u64::from(relay.state == RelayState::Stopped)),
+    ("relay_waiting_for_lock", |relay| {
+        u64::from(relay.state == RelayState::WaitingForLock)
+    }),
     ("relay_requests_in_flight", |relay| relay.in_flight),
     ("relay_requests_queued", |relay| relay.queued),
     ("relay_held_responses", |relay| relay.held_responses),

@@ -67,6 +67,7 @@ fn statistics_follow_the_snapshots() {
     show(&bootstrap, &[&relay]);
     for (name, labels, value) in [
         ("relay_connected", &["eu"][..], Some(1)),
+        ("relay_waiting_for_lock", &["eu"], Some(0)),
         ("relay_requests_in_flight", &["eu"], Some(3)),
         ("relay_requests_total", &["eu"], Some(5)),
         ("relay_responses_total", &["eu", "2xx"], Some(4)),
@@ -122,6 +123,30 @@ fn two_clients_of_one_name_show_as_one() {
             relays,
             ..ProcessSnapshot::default()
         };
-        assert_eq!(by_name(&process)["eu"].totals.requests, 1);
+        assert_eq!(shown_by(&process, |relay| relay.name.as_str())["eu"].totals.requests, 1);
     }
+}
+
+#[test]
+fn two_clients_of_one_name_add_up_whichever_shows() {
+    let envoy = FakeEnvoy::new(EnvoyRelease::V1_38);
+    envoy.load(|| true, Factories::none().bootstrap(new_host)).unwrap();
+    let bootstrap = envoy.bootstrap("stats", b"").unwrap();
+    let relay = |url: &str, state, requests| RelaySnapshot {
+        name: "us".to_owned(),
+        url: url.to_owned(),
+        state,
+        totals: Totals {
+            requests,
+            ..Totals::default()
+        },
+        ..RelaySnapshot::default()
+    };
+    let new = relay("wss://new", RelayState::Connected, 7);
+    for state in [RelayState::Connected, RelayState::BackingOff, RelayState::Connected] {
+        show(&bootstrap, &[&relay("wss://old", state, 100), &new]);
+    }
+    assert_eq!(envoy.metric("relay_requests_total", &["us"]), Some(107));
+    show(&bootstrap, &[&new]);
+    assert_eq!(envoy.metric("relay_requests_total", &["us"]), Some(107));
 }

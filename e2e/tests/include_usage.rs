@@ -21,9 +21,17 @@ async fn gateway(model: SocketAddr) -> Gateway {
     let edits = [
         ("value: {}", "value: { include_usage: true, max_request_bytes: 4096 }"),
         ("stat_prefix: models", trailers),
+        ("type: STATIC\n    connect", UPSTREAM_TRAILERS),
     ];
     Gateway::start("usage-filter.yaml", model, &edits).await.unwrap()
 }
+
+const UPSTREAM_TRAILERS: &str = r#"type: STATIC
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: { http_protocol_options: { enable_trailers: true } }
+    connect"#;
 
 const PATH: &str = "/v1/chat/completions";
 
@@ -203,4 +211,28 @@ async fn events_in_pieces_arrive_whole_and_the_usage_is_left_out() {
         (&json!(4), &Value::Null),
         "{line}"
     );
+}
+
+#[tokio::test]
+async fn an_event_that_only_trailers_end_arrives_before_them() {
+    let model = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let gateway = gateway(model.local_addr().unwrap()).await;
+    let serve = async {
+        let mut socket = model.accept().await.unwrap().0;
+        read_until(&mut socket, "\"include_usage\":true").await;
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+        let body = "16\r\ndata: 1\n\ndata: [DONE]\n\r\n0\r\nx-checksum: 1\r\n\r\n";
+        socket.write_all([head, body].concat().as_bytes()).await.unwrap();
+        // until the client has it all
+        let _ = socket.read(&mut [0]).await;
+    };
+    let body = streamed("m", 1).to_string();
+    let ask = send_in_chunks(&gateway, "trailers", &body, 1000, "");
+    let answer = tokio::select! {
+        answer = ask => answer,
+        () = serve => panic!("the model's connection ended first"),
+    };
+    let (events, trailers) = answer.split_once("data: [DONE]\n").unwrap();
+    assert!(events.contains("data: 1\n\n"), "{answer}");
+    assert!(trailers.contains("x-checksum: 1"), "{answer}");
 }

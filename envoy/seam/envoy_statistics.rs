@@ -4,14 +4,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use envoy_fake::FakeEnvoy;
 use envoy_proxy_dynamic_modules_rust_sdk::{
     BootstrapExtension, BootstrapExtensionConfig, EnvoyBootstrapExtension, EnvoyBootstrapExtensionConfig,
     EnvoyHttpFilterConfigImpl, EnvoyHttpFilterImpl, EnvoyRelease, Factories, HttpFilterConfig,
 };
-use spectral_bridge::filter;
 use spectral_bridge::stats::RelayStats;
+use spectral_bridge::{auth, filter};
 
 struct Nothing;
 
@@ -34,10 +35,21 @@ fn new_bootstrap(
 
 fn new_filter(
     envoy: &mut EnvoyHttpFilterConfigImpl,
-    _: &str,
+    name: &str,
     config: &[u8],
 ) -> Option<Box<dyn HttpFilterConfig<EnvoyHttpFilterImpl>>> {
-    filter::configure(envoy, config)
+    match name {
+        auth::NAME => auth::configure(envoy, config),
+        _ => filter::configure(envoy, config),
+    }
+}
+
+/// Tokens that let `0123456789abcdef` in, as `ci`.
+fn tokens(test: &str) -> (PathBuf, String) {
+    let path = std::env::temp_dir().join(format!("spectral-bridge-seam-{}-{test}", std::process::id()));
+    std::fs::write(&path, "ci:0123456789abcdef\n").unwrap();
+    let config = format!("{{\"tokens_file\": {path:?}}}");
+    (path, config)
 }
 
 /// What stands in backticks.
@@ -60,6 +72,9 @@ fn each_statistic_stands_in_the_document_with_its_labels() {
     envoy.load(|| true, factories).unwrap();
     let _bootstrap = envoy.bootstrap("relay", b"").unwrap();
     let _filter = envoy.http(filter::NAME, b"").unwrap();
+    let (path, config) = tokens("statistics");
+    let _auth = envoy.http(auth::NAME, config.as_bytes()).unwrap();
+    std::fs::remove_file(path).unwrap();
     let defined: BTreeMap<String, Vec<String>> = envoy.metrics().into_iter().collect();
     let mut documented = BTreeMap::new();
     for row in rows("| In `/stats/prometheus` | Kind | Labels | Meaning |") {
@@ -99,5 +114,28 @@ fn each_key_of_the_metadata_stands_in_the_document() {
         .flat_map(|row| quoted(row[0]))
         .collect();
     documented.sort();
+    assert_eq!(set, documented);
+}
+
+#[test]
+fn each_key_of_a_caller_stands_in_the_document() {
+    let envoy = FakeEnvoy::new(EnvoyRelease::V1_38);
+    envoy.load(|| true, Factories::none().http(new_filter)).unwrap();
+    let (path, config) = tokens("metadata");
+    let config = envoy.http(auth::NAME, config.as_bytes()).unwrap();
+    std::fs::remove_file(path).unwrap();
+    let mut set = Vec::new();
+    for authorization in ["Bearer 0123456789abcdef", "Bearer another"] {
+        let stream = config.stream().unwrap();
+        stream.request_headers(
+            &[(":method", "GET"), (":path", "/"), ("authorization", authorization)],
+            true,
+        );
+        stream.with(|stream| set.extend(stream.metadata.keys().map(|(_, key)| key.clone())));
+    }
+    let documented: Vec<_> = rows("| Key of a caller | Type | Meaning |")
+        .iter()
+        .flat_map(|row| quoted(row[0]))
+        .collect();
     assert_eq!(set, documented);
 }

@@ -5,7 +5,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use envoy_fake::{FakeEnvoy, HttpConfig, Stream};
-use envoy_proxy_dynamic_modules_rust_sdk::abi::{BodyType, HeaderType};
+use envoy_proxy_dynamic_modules_rust_sdk::abi::{
+    BodyType, HeaderType, envoy_dynamic_module_type_attribute_id as AttributeId,
+};
 use envoy_proxy_dynamic_modules_rust_sdk::host::MetadataValue;
 use envoy_proxy_dynamic_modules_rust_sdk::{
     EnvoyHttpFilterConfigImpl, EnvoyHttpFilterImpl, EnvoyRelease, Factories, HttpFilterConfig, init_logging,
@@ -274,8 +276,9 @@ fn a_request_is_held_only_to_be_made_to_ask() {
     };
     let long = [ASK[0], ASK[1], ASK[2], ("content-length", "1025")];
     let packed = [ASK[0], ASK[1], ASK[2], ("content-encoding", "gzip")];
+    let waiting = [ASK[0], ASK[1], ASK[2], ("expect", "100-continue")];
     let other = [ASK[0], (":path", "/v1/responses"), JSON];
-    for headers in [&long[..], &packed, &other, &ASK[..2]] {
+    for headers in [&long[..], &packed, &waiting, &other, &ASK[..2]] {
         assert_eq!(ask(headers).1, CONTINUE, "{headers:?}");
     }
 
@@ -323,6 +326,83 @@ fn a_request_is_held_only_to_be_made_to_ask() {
     assert_eq!(stream.with(|stream| stream.body(BodyType::ReceivedResponse)), b":");
     assert_eq!(number(&stream, "input_tokens"), Some(1.0));
     assert_eq!(envoy.metric("gen_ai_include_usage_total", &["added"]), Some(1));
+}
+
+#[test]
+fn a_request_is_not_held_beyond_what_envoy_buffers() {
+    let envoy = envoy();
+    let config = envoy.http(NAME, br#"{"include_usage":true}"#).unwrap();
+    let ask = |more: &[(&str, &str)]| {
+        let stream = config.stream_with(|stream| stream.buffer_limit = 16).unwrap();
+        let headers: Vec<_> = ASK.iter().chain(more).copied().collect();
+        let status = stream.request_headers(&headers, false);
+        (stream, status)
+    };
+    assert_eq!(ask(&[("content-length", "17")]).1, CONTINUE);
+    let (stream, status) = ask(&[]);
+    assert_eq!(status, STOP);
+    assert_eq!(stream.request_body(&[&[b' '; 17]], false), CONTINUE);
+    assert_eq!(envoy.metric("gen_ai_include_usage_total", &["too_large"]), Some(1));
+}
+
+#[test]
+fn what_is_held_of_an_event_passes_before_trailers() {
+    let envoy = envoy();
+    let config = envoy.http(NAME, br#"{"include_usage":true}"#).unwrap();
+    let stream = config.stream().unwrap();
+    stream.request_headers(&ASK, false);
+    stream.request_body(&[b"{\"stream\":true}"], true);
+    stream.response_headers(&[(":status", "200"), EVENTS], false);
+    stream.response_body(&[b"data: 1\n\ndata: [DONE]\n"], false);
+    assert_eq!(stream.response_trailers(), CONTINUE);
+    let passed = stream.with(|stream| stream.body(BodyType::BufferedResponse));
+    assert_eq!(passed, b"data: [DONE]\n");
+}
+
+/// A stream that ends with these details in Envoy's log.
+fn ended(config: &HttpConfig, more: &[(&str, &str)], details: &str) -> Stream {
+    let stream = asked(config, more);
+    let attribute = AttributeId::ResponseCodeDetails as u32;
+    stream.with(|stream| stream.attribute_strings.insert(attribute, details.into()));
+    stream.complete();
+    stream
+}
+
+#[test]
+fn a_client_that_resets_its_stream_has_left_too() {
+    let envoy = FakeEnvoy::new(EnvoyRelease::V1_40);
+    envoy.load(init_logging, Factories::none().http(new_filter)).unwrap();
+    let config = envoy.http(NAME, b"").unwrap();
+    for (details, outcome, count) in [
+        ("downstream_remote_disconnect", "cancelled", 1),
+        ("http2.remote_reset", "cancelled", 2),
+        ("http3.remote_reset", "cancelled", 3),
+        ("upstream_reset_after_response_started{remote_reset}", "cut_short", 1),
+    ] {
+        ended(&config, &[], details);
+        let counted = envoy.metric("gen_ai_requests_total", &["chat", "m", outcome]);
+        assert_eq!(counted, Some(count), "{details}");
+    }
+}
+
+#[test]
+fn a_request_that_envoy_redirects_is_counted_by_who_answers_it() {
+    let envoy = FakeEnvoy::new(EnvoyRelease::V1_40);
+    envoy.load(init_logging, Factories::none().http(new_filter)).unwrap();
+    let config = envoy.http(NAME, b"").unwrap();
+    ended(&config, &[], "internal_redirect");
+    assert_eq!(envoy.metric("gen_ai_requests_total", &["chat", "m", "cut_short"]), None);
+    assert_eq!(envoy.metric("gen_ai_streams_active", &[]), Some(0));
+
+    let ticket = relayed::ticket().unwrap();
+    let ticket = ticket.header();
+    let ticket = ticket.to_str().unwrap();
+    let name = "x-spectral-bridge-ticket";
+    let first = ended(&config, &[(name, ticket)], "internal_redirect");
+    assert_eq!(first.header(HeaderType::Request, name), [ticket]);
+    ended(&config, &[(name, ticket)], "via_upstream");
+    assert_eq!(envoy.metric("gen_ai_requests_total", &["chat", "m", "cut_short"]), None);
+    assert_eq!(envoy.metric("gen_ai_streams_active", &[]), Some(0));
 }
 
 const STOP: u32 = 1;

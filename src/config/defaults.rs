@@ -41,6 +41,9 @@ pub const FORWARD_AUTHORITY: &str = "localhost";
 /// The status server: next to the reference client's adapter port 8840.
 pub const STATUS_LISTEN: &str = "127.0.0.1:8841";
 
+/// The `stat_prefix` of the shipped `gateway.yaml`.
+pub const STAT_PREFIX: &str = "gateway";
+
 /// The API that the relay's requests speak.
 pub const PROVIDER: &str = "openai";
 

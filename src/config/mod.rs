@@ -10,12 +10,14 @@
 
 #[cfg(test)]
 mod admission_tests;
+mod auth_filter;
 mod budget;
 pub mod defaults;
 mod duration;
 mod errors;
 mod fields;
 mod forward;
+mod gateway;
 mod headers;
 mod proxy;
 mod raw;
@@ -31,6 +33,7 @@ mod url;
 mod usage_filter;
 mod warnings;
 
+pub use auth_filter::AuthFilter;
 pub use budget::Budget;
 pub use errors::{ConfigError, ConfigErrors};
 pub use schedule::Schedule;
@@ -46,12 +49,14 @@ use http::HeaderName;
 /// A checked configuration of one host (the bootstrap extension or one HTTP filter configuration).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The relays to connect to, at least one; names are unique.
+    /// The relays to connect to; names are unique. None only where another job is configured.
     pub relays: Vec<Relay>,
     /// Where requests are forwarded: Envoy's local listener.
     pub forward: Forward,
     /// The loopback status server.
     pub status: Status,
+    /// Envoy as a gateway for clients of its own, if it is one.
+    pub gateway: Option<Gateway>,
     /// What telemetry says.
     pub telemetry: Telemetry,
 }
@@ -62,16 +67,18 @@ impl Config {
     /// # Errors
     /// Every mistake at once, never quoting what may be a secret.
     pub fn from_json(json: &[u8]) -> Result<Self, ConfigErrors> {
-        read_whole(json, WANTED, &["relays", "forward", "status", "telemetry"], |fields| {
-            let relays = fields.required("relays", "an array of at least one relay");
-            let relays = relays.and_then(|field| relay::read_all(&field));
+        read_whole(json, WANTED, &KEYS, |fields| {
+            let busy = OTHER_JOBS.iter().any(|job| fields.get(job).is_some());
+            let relays = relay::read_all(&fields, busy);
             let forward = forward::read(fields.get("forward"));
             let status = status::read(fields.get("status"));
+            let gateway = gateway::read(fields.get("gateway"));
             let telemetry = telemetry::read(fields.get("telemetry"));
             Some(Self {
                 relays: relays?,
                 forward: forward?,
                 status: status?,
+                gateway: gateway?,
                 telemetry: telemetry?,
             })
         })
@@ -99,7 +106,12 @@ fn read_whole<T>(
     mistakes.finish(config)
 }
 
-const WANTED: &str = "write a google.protobuf.Struct with the keys relays, forward, status, telemetry, or a StringValue with the same as JSON";
+const KEYS: [&str; 5] = ["relays", "forward", "status", "gateway", "telemetry"];
+
+/// What there is to do without a relay.
+const OTHER_JOBS: [&str; 2] = ["gateway", "status"];
+
+const WANTED: &str = "write a google.protobuf.Struct with the keys relays, forward, status, gateway, telemetry, or a StringValue with the same as JSON";
 
 /// One relay and how to talk to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -303,6 +315,15 @@ pub struct Status {
     pub listen: SocketAddr,
     /// What a person who pauses and resumes relays must show; without it nobody can.
     pub token: Option<SecretSource>,
+}
+
+/// Envoy as a gateway for clients of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gateway {
+    /// The `stat_prefix` of the connection manager whose connections and requests the status tells.
+    pub stat_prefix: String,
+    /// How long Envoy's exit waits for the requests under way.
+    pub shutdown_grace: Duration,
 }
 
 /// What telemetry says about exchanges with models; where it goes is the environment's (`OTEL_*`).

@@ -9,13 +9,21 @@ use super::raw::Node;
 use super::{Keepalive, ProtocolChoice, Relay, RelayUrl, SecretSource};
 use super::{budget, defaults, duration, headers, proxy, schedule, secret_source, tls, url};
 
-/// Reads `relays`.
-pub(super) fn read_all(field: &Field<'_>) -> Option<Vec<Relay>> {
+/// Reads `relays`; there may be none when the process is `busy` otherwise.
+pub(super) fn read_all(fields: &Fields<'_>, busy: bool) -> Option<Vec<Relay>> {
+    let field = match fields.get("relays") {
+        Some(field) => field,
+        None if busy => return Some(Vec::new()),
+        None => return fields.required("relays", SOME_JOB).and(None),
+    };
     let items = field.items("relays")?;
-    if items.is_empty() || items.len() > defaults::MAX_RELAYS {
+    if items.is_empty() && !busy {
+        return field.wrong("0 relays", SOME_JOB);
+    }
+    if items.len() > defaults::MAX_RELAYS {
         return field.wrong(
             format!("{} relays", items.len()),
-            format!("from 1 to {}", defaults::MAX_RELAYS),
+            format!("at most {}", defaults::MAX_RELAYS),
         );
     }
     let only = items.len() == 1;
@@ -32,6 +40,8 @@ pub(super) fn read_all(field: &Field<'_>) -> Option<Vec<Relay>> {
         .collect();
     relays.into_iter().collect()
 }
+
+const SOME_JOB: &str = "an array of at least one relay, or another job: gateway or status";
 
 /// What tells relays apart. Each part is `None` when it was a mistake.
 #[derive(Default)]

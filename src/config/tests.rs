@@ -216,7 +216,7 @@ fn null_is_absent_so_that_a_key_whose_children_are_commented_out_is_none() {
     );
 }
 
-const WHOLE: &str = "write a google.protobuf.Struct with the keys relays, forward, status, telemetry, or a StringValue with the same as JSON";
+const WHOLE: &str = "write a google.protobuf.Struct with the keys relays, forward, status, gateway, telemetry, or a StringValue with the same as JSON";
 
 #[test]
 fn what_is_no_configuration_at_all() {
@@ -263,7 +263,7 @@ fn a_report_is_bounded_too() {
 
 #[test]
 fn unknown_keys_name_the_allowed_ones_and_the_closest() {
-    let top = "allowed here: relays, forward, status, telemetry";
+    let top = "allowed here: relays, forward, status, gateway, telemetry";
     refused(
         &with_top("relay", json!([])),
         &[&format!("relay: unknown key, did you mean relays?; {top}")],
@@ -574,9 +574,10 @@ fn relays_are_told_apart() {
         &["relays[1]: the same url and api_key as relays[0]; \
            one relay per key: two would take the connection from each other"],
     );
-    refused(&json!({"relays": []}), &["relays: 0 relays; from 1 to 64"]);
+    let some = "an array of at least one relay, or another job: gateway or status";
+    refused(&json!({"relays": []}), &[&format!("relays: 0 relays; {some}")]);
     refused(&json!({"relays": {}}), &["relays: an object; an array of relays"]);
-    refused(&json!({}), &["relays: missing; an array of at least one relay"]);
+    refused(&json!({}), &[&format!("relays: missing; {some}")]);
     let keys = "name, url, api_key, protocol, insecure, tls, proxy, keepalive, max_frame_bytes, request_timeout, \
                 shutdown_grace, max_in_flight, max_queued, max_held_bytes, paths, response_headers, budget, schedule";
     refused(
@@ -919,6 +920,40 @@ fn telemetry_bounds_its_labels() {
             "telemetry.models[1]: 7; a model's name of 1 to 128 characters",
             "telemetry.max_models: 1001; a whole number from 0 to 1000",
             "telemetry.request_log: \"yes\"; true or false, without quotes",
+        ],
+    );
+}
+
+#[test]
+fn a_gateway_or_a_status_server_needs_no_relay() {
+    for job in [
+        json!({"gateway": {}}),
+        json!({"gateway": {}, "relays": []}),
+        json!({"status": {}}),
+    ] {
+        assert_eq!(accepted(&job).relays, [], "{job}");
+    }
+    let gateway = |value: Value| accepted(&json!({ "gateway": value })).gateway;
+    let default = Gateway {
+        stat_prefix: "gateway".to_owned(),
+        shutdown_grace: Duration::from_secs(8),
+    };
+    assert_eq!(gateway(json!({})), Some(default));
+    let other = Gateway {
+        stat_prefix: "models_1".to_owned(),
+        shutdown_grace: Duration::from_secs(120),
+    };
+    assert_eq!(
+        gateway(json!({"stat_prefix": "models:1", "shutdown_grace": "2m"})),
+        Some(other)
+    );
+    assert_eq!(accepted(&with_relay(json!({}))).gateway, None);
+    refused(
+        &json!({"gateway": {"stat_prefix": "a b", "shutdown_grace": 7, "prefix": ""}}),
+        &[
+            "gateway.prefix: unknown key; allowed here: stat_prefix, shutdown_grace",
+            "gateway.stat_prefix: \"a b\" is not a stat_prefix; the stat_prefix of the listener's connection manager, such as gateway",
+            "gateway.shutdown_grace: 7 has no unit; a duration from 0s to 1h, such as \"10s\"",
         ],
     );
 }

@@ -14,8 +14,8 @@ pub(super) struct Head {
     pub(super) started: Instant,
     /// What it asks for.
     pub(super) operation: Operation,
-    /// Whether this process's relay client forwarded it, and counts it.
-    pub(super) relayed: bool,
+    /// The ticket of what this process's relay client forwarded, and counts.
+    pub(super) ticket: Option<Box<[u8]>>,
     /// `x-request-id`.
     pub(super) request_id: Option<Box<str>>,
     /// The host that it names, and the port.
@@ -31,7 +31,7 @@ impl Head {
     /// OpenTelemetry tells.
     pub(super) fn read<EHF: EnvoyHttpFilter>(envoy: &mut EHF, named: bool) -> Option<Self> {
         // a ticket is between the forwarder and this filter: nobody after it sees one, valid or not
-        let relayed = take_ticket(envoy);
+        let ticket = take_ticket(envoy);
         let envoy: &EHF = envoy;
         let method = text(envoy, ":method")?;
         let path = text(envoy, ":path")?;
@@ -43,7 +43,7 @@ impl Head {
         Some(Self {
             started: Instant::now(),
             operation,
-            relayed,
+            ticket,
             request_id: text(envoy, "x-request-id").filter(|_| named).map(Box::from),
             server: text(envoy, ":authority")
                 .filter(|_| named)
@@ -54,16 +54,24 @@ impl Head {
             upgrade,
         })
     }
+
+    /// Whether this process's relay client counts it.
+    pub(super) fn is_relayed(&self) -> bool {
+        self.ticket.is_some()
+    }
 }
 
-fn take_ticket<EHF: EnvoyHttpFilter>(envoy: &mut EHF) -> bool {
+fn take_ticket<EHF: EnvoyHttpFilter>(envoy: &mut EHF) -> Option<Box<[u8]>> {
     let name = X_SPECTRAL_BRIDGE_TICKET;
-    let Some(ticket) = envoy.get_request_header_value(name.as_str()) else {
-        return false;
-    };
-    let relayed = relayed::take(ticket.as_slice());
+    let ticket: Box<[u8]> = envoy.get_request_header_value(name.as_str())?.as_slice().into();
     envoy.remove_request_header(name.as_str());
-    relayed
+    relayed::take(&ticket).then_some(ticket)
+}
+
+/// Puts a ticket that was taken back on its request, which begins again.
+pub(super) fn give_back<EHF: EnvoyHttpFilter>(envoy: &mut EHF, ticket: &[u8]) {
+    relayed::give_back(ticket);
+    envoy.set_request_header(X_SPECTRAL_BRIDGE_TICKET.as_str(), ticket);
 }
 
 /// A request header's first value, when it is text.

@@ -38,8 +38,11 @@ impl Include {
             matches!(head.operation, Operation::Chat | Operation::TextCompletion) && path.ends_with(b"/completions");
         let json = header("content-type").is_some_and(|kind| kind.starts_with(b"application/json"));
         let length = header("content-length").and_then(|length| std::str::from_utf8(length).ok()?.parse().ok());
+        let limit = within_envoys(envoy.get_buffer_limit(), limit);
         let fits = length.is_none_or(|length: usize| length <= limit);
-        if completion && json && fits && !head.relayed && header("content-encoding").is_none() {
+        // whoever waits for the model's `100 Continue` sends no body until the headers have passed
+        let waits = header("expect").is_some();
+        if completion && json && fits && !waits && !head.is_relayed() && header("content-encoding").is_none() {
             Self::Asking(limit)
         } else {
             Self::No
@@ -146,6 +149,24 @@ impl Include {
             envoy.drain_received_response_body(came);
             envoy.append_received_response_body(&out);
         }
+    }
+
+    /// The answer ends with trailers: what is held of its last event passes before them.
+    pub(super) fn response_trailers<EHF: EnvoyHttpFilter>(&mut self, envoy: &mut EHF) {
+        let Self::Stripping(strip) = self else { return };
+        let mut out = Vec::new();
+        strip.end(&mut out);
+        if !out.is_empty() {
+            envoy.append_buffered_response_body(&out);
+        }
+    }
+}
+
+/// `limit`, or what Envoy buffers if that is less: it would refuse the request (413).
+fn within_envoys(envoys: u64, limit: usize) -> usize {
+    match usize::try_from(envoys) {
+        Ok(envoys @ 1..) => envoys.min(limit),
+        Ok(0) | Err(_) => limit,
     }
 }
 

@@ -17,7 +17,7 @@ use envoy_proxy_dynamic_modules_rust_sdk::{EnvoyHttpFilter, EnvoyMutBuffer, Http
 
 use super::Shared;
 use super::exchange::Exchange;
-use super::head::Head;
+use super::head::{self, Head};
 use super::include::Include;
 use super::metadata::{self, Facts};
 use super::socket::Socket;
@@ -136,20 +136,24 @@ impl<EHF: EnvoyHttpFilter> HttpFilter<EHF> for Stream {
         ResponseBodyStatus::Continue
     }
 
-    fn on_response_trailers(&mut self, _: &mut EHF) -> ResponseTrailersStatus {
+    fn on_response_trailers(&mut self, envoy: &mut EHF) -> ResponseTrailersStatus {
         if let Watched::Http(exchange) = &mut self.watched {
             exchange.answered();
         }
+        self.include.response_trailers(envoy);
         ResponseTrailersStatus::Continue
     }
 
     fn on_stream_complete(&mut self, envoy: &mut EHF) {
         match mem::replace(&mut self.watched, Watched::Nothing) {
             Watched::Nothing => {}
-            Watched::Http(mut exchange) => {
-                exchange.end(client_left(envoy));
-                self.shared.settle(envoy, &exchange);
-            }
+            Watched::Http(mut exchange) => match ending(envoy) {
+                Ending::Redirected => self.shared.pass_on(envoy, exchange.head()),
+                ending => {
+                    exchange.end(ending == Ending::ClientLeft);
+                    self.shared.settle(envoy, &exchange);
+                }
+            },
             Watched::Socket(mut socket) => {
                 socket.end();
                 self.shared.settle_turns(envoy, &mut socket);
@@ -161,7 +165,7 @@ impl<EHF: EnvoyHttpFilter> HttpFilter<EHF> for Stream {
 
 impl Stream {
     fn begin<EHF: EnvoyHttpFilter>(&mut self, envoy: &mut EHF, head: Head) {
-        if !head.relayed {
+        if !head.is_relayed() {
             let lost = self.shared.lost.swap(0, Ordering::Relaxed);
             self.shared.stats.begin(envoy, lost);
         }
@@ -183,17 +187,17 @@ impl Drop for Stream {
             Watched::Nothing => return,
             Watched::Http(exchange) => {
                 exchange.end(false);
-                if !exchange.head().relayed {
+                if !exchange.head().is_relayed() {
                     telemetry.finish(Span::default(), &exchange.told());
                 }
-                exchange.head().relayed
+                exchange.head().is_relayed()
             }
             Watched::Socket(socket) => {
                 socket.end();
                 while let Some(turn) = socket.next_turn() {
                     telemetry.finish(Span::default(), &socket.told(&turn));
                 }
-                socket.head().relayed
+                socket.head().is_relayed()
             }
         };
         if !relayed {
@@ -203,11 +207,19 @@ impl Drop for Stream {
 }
 
 impl Shared {
+    /// The stream is replaced by another, which tells about the request.
+    fn pass_on<EHF: EnvoyHttpFilter>(&self, envoy: &mut EHF, head: &Head) {
+        match &head.ticket {
+            Some(ticket) => head::give_back(envoy, ticket),
+            None => self.stats.end(envoy),
+        }
+    }
+
     /// Tells everyone about an exchange that is over.
     fn settle<EHF: EnvoyHttpFilter>(&self, envoy: &mut EHF, exchange: &Exchange) {
         let told = exchange.told();
         let answer = told.answer;
-        if !exchange.head().relayed {
+        if !exchange.head().is_relayed() {
             self.count(envoy, &told);
             self.stats.end(envoy);
         }
@@ -278,13 +290,32 @@ fn each(chunks: Option<Vec<EnvoyMutBuffer<'_>>>, mut take: impl FnMut(&[u8])) {
     }
 }
 
-/// Whether the client ended the stream. Envoy 1.38 does not tell.
-fn client_left<EHF: EnvoyHttpFilter>(envoy: &EHF) -> bool {
+/// Why a stream is over.
+#[derive(Debug, PartialEq, Eq)]
+enum Ending {
+    ClientLeft,
+    /// Envoy goes on with it in another stream (`internal_redirect_policy`).
+    Redirected,
+    /// Everything else, and all that Envoy 1.38 tells.
+    Other,
+}
+
+fn ending<EHF: EnvoyHttpFilter>(envoy: &EHF) -> Ending {
     let details = envoy.get_attribute_string(AttributeId::ResponseCodeDetails);
-    details.is_some_and(|details| details.as_slice().starts_with(b"downstream_"))
+    let details = details.map(|details| details.as_slice()).unwrap_or_default();
+    if details == b"internal_redirect" {
+        return Ending::Redirected;
+    }
+    match CLIENT_LEFT.iter().any(|start| details.starts_with(start)) {
+        true => Ending::ClientLeft,
+        false => Ending::Other,
+    }
 }
 
 const SWITCHING_PROTOCOLS: u16 = 101;
+
+/// How Envoy's details begin when the client closed its connection, or reset its stream.
+const CLIENT_LEFT: [&[u8]; 3] = [b"downstream_", b"http2.remote_", b"http3.remote_"];
 
 /// The label of a model that neither side names.
 const UNKNOWN: &str = "unknown";

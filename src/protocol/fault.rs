@@ -46,6 +46,22 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Whatever [`Fault::code`] may say.
+    pub const CODES: [&str; 12] = [
+        "invalid_request_frame",
+        "headers_too_large",
+        "path_not_allowed",
+        "method_not_allowed",
+        "over_budget",
+        "adapter_invalid_response",
+        "response_too_large",
+        "adapter_unavailable",
+        "adapter_timeout",
+        "overloaded",
+        "draining",
+        "paused",
+    ];
+
     /// The HTTP status of the answer.
     #[must_use]
     pub fn status(&self) -> u16 {
@@ -175,6 +191,28 @@ struct ErrorBody<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_codes_are_those_that_are_listed() {
+        let all = [
+            Fault::InvalidRequestFrame("".into()),
+            Fault::HeadersTooLarge("".into()),
+            Fault::PathNotAllowed,
+            Fault::MethodNotAllowed,
+            Fault::OverBudget,
+            Fault::AdapterInvalidResponse("".into()),
+            Fault::ResponseTooLarge { limit: 0 },
+            Fault::AdapterUnavailable("".into()),
+            Fault::AdapterTimeout,
+            Fault::Overloaded(""),
+            Fault::Draining,
+            Fault::NotAdmitted {
+                limit: Limit::Hand,
+                retry_after: 1,
+            },
+        ];
+        assert_eq!(all.map(|fault| fault.code()), Fault::CODES);
+    }
 
     // PROTOCOL §2.2: an error response rather than leaving the request unanswered
     #[test]

@@ -48,6 +48,18 @@ pub fn read(raw: Option<&RawValue>) -> Result<HeaderMap, Fault> {
     Ok(headers)
 }
 
+/// What joins a refused request to its caller's trace; nothing when its headers cannot be read.
+pub fn trace(raw: Option<&RawValue>) -> HeaderMap {
+    let headers = read(raw).unwrap_or_default();
+    let mut trace = HeaderMap::new();
+    for name in &TRACE {
+        for value in headers.get_all(name) {
+            trace.append(name, value.clone());
+        }
+    }
+    trace
+}
+
 fn header(name: &str, value: &Value) -> Result<(HeaderName, HeaderValue), Fault> {
     let parsed = HeaderName::from_bytes(name.as_bytes())
         .map_err(|_| Fault::InvalidRequestFrame("a header name has characters that HTTP does not allow".into()))?;
@@ -130,6 +142,11 @@ const WITHHELD: &[&str] = &[
 
 const WITHHELD_PREFIXES: &[&str] = &[":", "x-envoy-", "x-forwarded-", "x-spectral-bridge-"];
 
+const TRACE: [HeaderName; 2] = [
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,6 +225,21 @@ mod tests {
             fields.join(",")
         );
         assert_eq!(read_str(&json).unwrap().keys().collect::<Vec<_>>(), ["kept"]);
+    }
+
+    #[test]
+    fn a_trace_is_read_of_headers_that_can_be_read() {
+        let trace_of = |json: &str| trace(Some(&RawValue::from_string(json.to_owned()).unwrap()));
+        let seen = trace_of(r#"{"traceparent":"00-a","Tracestate":"b=1","authorization":"s3cret"}"#);
+        assert_eq!(
+            (&seen["traceparent"], &seen["tracestate"]),
+            (&"00-a".parse().unwrap(), &"b=1".parse().unwrap())
+        );
+        assert_eq!(seen.len(), 2);
+        for json in ["{}", "7", r#"{"traceparent":"00-a","a":1}"#] {
+            assert!(trace_of(json).is_empty(), "{json}");
+        }
+        assert!(trace(None).is_empty());
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::protocol::{
 };
 use crate::secret::Secret;
 use crate::status::snapshot::RelayState;
-use crate::telemetry::{Stage, Telemetry};
+use crate::telemetry::{Refusal, Stage, Telemetry};
 
 /// What a client needs to run, replaced as a whole when the configuration changes.
 #[derive(Debug, Clone)]
@@ -386,29 +386,42 @@ impl Driver {
                     task.abort();
                 }
             }
-            Action::Report(event) => {
-                let relay = &self.wiring.relay.name;
-                match &event {
-                    // another process may have the configuration or the rights that this one lacks
-                    Event::Stopped(_) => core.lock.release(),
-                    Event::Acknowledged { waited } => self.wiring.telemetry.stage(relay, Stage::Ack, *waited),
-                    Event::Connected(_)
-                    | Event::Disconnected { .. }
-                    | Event::Refused { .. }
-                    | Event::Faulted { .. }
-                    | Event::TimedOut { .. }
-                    | Event::ResponseExpired { .. }
-                    | Event::FrameIgnored(_)
-                    | Event::Paused(_)
-                    | Event::Resumed(_)
-                    | Event::DrainStarted { .. }
-                    | Event::DrainEnded { .. } => {}
-                }
-                if let Some(error) = report::report(relay, &event, now) {
-                    core.last_error = Some(error);
-                }
-            }
+            Action::Report(event) => self.report(&event, core, now),
             Action::Finish => self.finished = true,
+        }
+    }
+
+    fn report(&self, event: &Event, core: &mut Core, now: Instant) {
+        let relay = &self.wiring.relay.name;
+        match event {
+            // another process may have the configuration or the rights that this one lacks
+            Event::Stopped(_) => core.lock.release(),
+            Event::Acknowledged { waited } => self.wiring.telemetry.stage(relay, Stage::Ack, *waited),
+            Event::Refused {
+                id,
+                code,
+                status,
+                trace,
+            } => self.wiring.telemetry.refused(&Refusal {
+                relay,
+                request_id: id.as_str(),
+                code,
+                status: *status,
+                trace,
+            }),
+            Event::Connected(_)
+            | Event::Disconnected { .. }
+            | Event::Faulted { .. }
+            | Event::TimedOut { .. }
+            | Event::ResponseExpired { .. }
+            | Event::FrameIgnored(_)
+            | Event::Paused(_)
+            | Event::Resumed(_)
+            | Event::DrainStarted { .. }
+            | Event::DrainEnded { .. } => {}
+        }
+        if let Some(error) = report::report(relay, event, now) {
+            core.last_error = Some(error);
         }
     }
 

@@ -39,7 +39,7 @@ pub(super) fn report(relay: &str, event: &Event, now: Instant) -> Option<LastErr
             })
         }
         Event::Stopped(reason) => Some(stopped(relay, reason, now)),
-        Event::Refused { id, code } => {
+        Event::Refused { id, code, .. } => {
             tracing::info!(relay, request_id = ?id, code, "request refused without asking the adapter");
             None
         }

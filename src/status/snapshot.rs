@@ -16,9 +16,23 @@ pub struct ProcessSnapshot {
     pub uptime_seconds: f64,
     /// One entry per relay, by name.
     pub relays: Vec<RelaySnapshot>,
+    /// What clients do at the gateway, if Envoy is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<GatewaySnapshot>,
     /// What happens to telemetry on its way out.
     #[serde(default)]
     pub telemetry: TelemetrySnapshot,
+}
+
+/// The clients of the gateway, as Envoy's own statistics count them; at most a second old.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewaySnapshot {
+    /// Connections that are open.
+    pub active_connections: u64,
+    /// Requests and WebSockets under way.
+    pub active_requests: u64,
+    /// Requests since the start, refused ones among them.
+    pub total_requests: u64,
 }
 
 /// The exports of telemetry, by signal: `metrics`, `traces`, `logs`; empty when nothing is exported.
@@ -79,6 +93,9 @@ pub struct RelaySnapshot {
     /// What is left of the budgets that are set.
     #[serde(default)]
     pub budget: BudgetSnapshot,
+    /// As many as may be held.
+    #[serde(default)]
+    pub max_held_bytes: u64,
     /// Counts since the start.
     pub totals: Totals,
 }
@@ -115,7 +132,7 @@ impl ProcessSnapshot {
     /// What keeps the process from being ready, a sentence for each cause; empty when it is ready.
     #[must_use]
     pub fn why_not_ready(&self) -> Vec<String> {
-        if self.relays.is_empty() {
+        if self.relays.is_empty() && self.gateway.is_none() {
             return vec!["no relay client runs".to_owned()];
         }
         let causes: Vec<_> = self.relays.iter().filter_map(RelaySnapshot::why_not_ready).collect();
@@ -319,6 +336,12 @@ mod tests {
         assert_eq!(process(true, vec![]).why_not_ready(), ["no relay client runs"]);
         let connected = vec![relay("eu", RelayState::Connected)];
         assert_eq!(process(false, connected).why_not_ready(), ["the module is draining"]);
+        let gateway = |running| ProcessSnapshot {
+            gateway: Some(GatewaySnapshot::default()),
+            ..process(running, vec![])
+        };
+        assert!(gateway(true).is_ready(), "a gateway needs no relay");
+        assert_eq!(gateway(false).why_not_ready(), ["the module is draining"]);
         let draining = vec![relay("eu", RelayState::Draining)];
         assert_eq!(process(false, draining).why_not_ready(), ["relay eu is draining"]);
     }

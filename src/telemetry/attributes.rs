@@ -6,7 +6,7 @@ use opentelemetry::{Array, KeyValue, StringValue, Value};
 
 use super::labels::{Label, Labels};
 use super::settings::Semconv;
-use super::{Exchange, Via, names};
+use super::{Exchange, Refusal, Via, names};
 use crate::config;
 use crate::usage::{Answer, Request, Usage};
 
@@ -16,6 +16,7 @@ pub(super) struct Vocabulary {
     pub provider: StringValue,
     pub models: Labels,
     pub errors: Labels,
+    servers: Labels,
     pub semconv: Semconv,
 }
 
@@ -33,6 +34,7 @@ impl Vocabulary {
             provider: StringValue::from(Arc::<str>::from(settings.provider.as_str())),
             models: Labels::new(&settings.models, settings.max_models, names::OTHER_MODEL),
             errors: Labels::new(&[], MAX_ERRORS, names::OTHER_ERROR),
+            servers: Labels::new(&[], MAX_SERVERS, names::OTHER_MODEL),
             semconv,
         }
     }
@@ -59,8 +61,13 @@ impl Vocabulary {
             attributes.push(KeyValue::new(names::RESPONSE_MODEL, model.value()));
         }
         if let Some((host, port)) = exchange.server {
-            attributes.push(KeyValue::new(names::SERVER_ADDRESS, cut(host)));
-            attributes.push(KeyValue::new(names::SERVER_PORT, i64::from(port)));
+            match self.servers.label(&format!("{host}:{port}")) {
+                Label::Word(_) => {
+                    attributes.push(KeyValue::new(names::SERVER_ADDRESS, host.to_owned()));
+                    attributes.push(KeyValue::new(names::SERVER_PORT, i64::from(port)));
+                }
+                Label::Other(other) => attributes.push(KeyValue::new(names::SERVER_ADDRESS, other)),
+            }
         }
         attributes
     }
@@ -172,6 +179,16 @@ impl Vocabulary {
     }
 }
 
+/// What is told of a request that was refused: the model's conventions do not apply, since it was not asked.
+pub(super) fn of_refusal(refusal: &Refusal<'_>) -> Vec<KeyValue> {
+    let mut all = Attributes(Vec::with_capacity(4));
+    all.word(names::ERROR_TYPE, refusal.code);
+    all.int(names::STATUS_CODE, Some(refusal.status.into()));
+    all.text(names::RELAY_NAME, Some(refusal.relay));
+    all.text(names::REQUEST_ID, Some(refusal.request_id));
+    all.0
+}
+
 /// What is absent gets no attribute.
 struct Attributes(Vec<KeyValue>);
 
@@ -223,5 +240,8 @@ const MAX_REASONS: usize = 32;
 
 /// Values of `error.type`: faults, HTTP statuses, ways a stream breaks off.
 const MAX_ERRORS: usize = 100;
+
+/// Hosts with their ports, as requests name them.
+const MAX_SERVERS: usize = 100;
 
 const SERVICE_TIERS: &[&str] = &["auto", "default", "flex", "scale", "priority", "batch", "standard"];

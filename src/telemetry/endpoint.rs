@@ -9,14 +9,14 @@ use http::uri::Scheme;
 use super::destination::Protocol;
 use super::settings::Signal;
 
-/// A collector's address. Never holds credentials.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A collector's address. Its query may hold a key, so `Debug` and `Display` do not show it.
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {
     pub tls: bool,
     /// Without brackets.
     pub host: String,
     pub port: u16,
-    /// Of http/protobuf; gRPC has its own.
+    /// Of http/protobuf, with the query; gRPC has its own.
     pub path: String,
 }
 
@@ -91,12 +91,29 @@ impl Endpoint {
             format!("{}:{}", self.host, self.port)
         }
     }
+
+    /// All of it, for the one place that sends there.
+    pub(super) fn url(&self) -> String {
+        self.with(&self.path)
+    }
+
+    fn with(&self, path: &str) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}{path}", self.authority())
+    }
 }
 
+/// For people: without the query, where some collectors expect a key.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.tls { "https" } else { "http" };
-        write!(f, "{scheme}://{}{}", self.authority(), self.path)
+        let path = self.path.split('?').next().unwrap_or_default();
+        f.write_str(&self.with(path))
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({self})")
     }
 }
 
@@ -107,7 +124,7 @@ mod tests {
     use super::*;
 
     fn shown(text: &str, protocol: Protocol, insecure: bool, shared_by: Option<Signal>) -> String {
-        read(text, protocol, insecure, shared_by).map_or_else(|e| format!("! {e}"), |endpoint| endpoint.to_string())
+        read(text, protocol, insecure, shared_by).map_or_else(|e| format!("! {e}"), |endpoint| endpoint.url())
     }
 
     #[test]

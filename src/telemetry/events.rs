@@ -18,6 +18,7 @@ pub(super) struct Events {
 
 /// What an event says.
 pub(super) struct Event<'a> {
+    pub name: &'static str,
     pub attributes: &'a [KeyValue],
     pub duration: Duration,
     pub failed: bool,
@@ -35,7 +36,7 @@ impl Events {
     pub(super) fn emit(&self, event: &Event<'_>) {
         let mut record = self.logger.create_log_record();
         let now = SystemTime::now();
-        record.set_event_name(names::EVENT);
+        record.set_event_name(event.name);
         record.set_timestamp(now);
         record.set_observed_timestamp(now);
         let (severity, text) = match event.failed {
@@ -65,7 +66,7 @@ pub(super) fn log(event: &Event<'_>) {
 
 fn line(event: &Event<'_>) -> String {
     let mut fields = Map::new();
-    fields.insert("event".to_owned(), json!(names::EVENT));
+    fields.insert("event".to_owned(), json!(event.name));
     if let Some(span) = event.span {
         fields.insert("trace_id".to_owned(), json!(span.trace_id().to_string()));
         fields.insert("span_id".to_owned(), json!(span.span_id().to_string()));
@@ -119,6 +120,7 @@ mod tests {
             ),
         ];
         let line = line(&Event {
+            name: names::EVENT,
             attributes: &attributes,
             duration: Duration::from_millis(1500),
             failed: false,

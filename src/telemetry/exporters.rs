@@ -93,7 +93,7 @@ fn finish_http<B: WithHttpConfig + WithExportConfig>(builder: B, to: &Destinatio
     let builder = builder
         .with_protocol(OtlpProtocol::HttpBinary)
         .with_http_client(OtlpClient::new(connector, outlet.cause()))
-        .with_endpoint(to.endpoint.to_string())
+        .with_endpoint(to.endpoint.url())
         .with_headers(headers)
         .with_timeout(to.timeout);
     match to.gzip {
@@ -108,7 +108,7 @@ fn channel(to: &Destination, outlet: &Outlet) -> Result<Channel, ExporterBuildEr
     let authority = to.endpoint.authority();
     // TLS is the connector's; tonic refuses `https` when it is not its own
     let endpoint = TonicEndpoint::from_shared(format!("http://{authority}")).map_err(|e| invalid(&e))?;
-    let origin = to.endpoint.to_string().parse().map_err(|e| invalid(&e))?;
+    let origin = to.endpoint.url().parse().map_err(|e| invalid(&e))?;
     let endpoint = endpoint
         .origin(origin)
         .connect_timeout(to.timeout)

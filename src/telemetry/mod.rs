@@ -124,6 +124,21 @@ pub struct Exchange<'a> {
     pub server: Option<(&'a str, u16)>,
 }
 
+/// A relayed request that was answered without asking the model.
+#[derive(Debug, Clone, Copy)]
+pub struct Refusal<'a> {
+    /// The relay's name.
+    pub relay: &'a str,
+    /// The relay's request id.
+    pub request_id: &'a str,
+    /// The fault's code.
+    pub code: &'static str,
+    /// The HTTP status of the answer.
+    pub status: u16,
+    /// Its `traceparent` and `tracestate`.
+    pub trace: &'a HeaderMap,
+}
+
 /// A part of a relayed request's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
@@ -172,6 +187,7 @@ impl Telemetry {
         let attributes = vocabulary.of_span(exchange, &labels);
         if told {
             self.tell(&Event {
+                name: names::EVENT,
                 attributes: &attributes,
                 duration: exchange.duration,
                 failed: exchange.error.is_some(),
@@ -181,6 +197,25 @@ impl Telemetry {
         let name = span_name(exchange.operation, &labels);
         let error = labels.error.as_ref().map(labels::Label::as_str);
         span.end(name, attributes, error, exchange.duration);
+    }
+
+    /// Records a refused request: span and log event; among the metrics the relay's faults have it.
+    pub fn refused(&self, refusal: &Refusal<'_>) {
+        if !self.wants_requests() || self.ended() {
+            return;
+        }
+        let span = self.begin(&mut refusal.trace.clone(), SystemTime::now());
+        let attributes = attributes::of_refusal(refusal);
+        if self.inner.events.is_some() || self.view.settings.request_log {
+            self.tell(&Event {
+                name: names::REFUSED,
+                attributes: &attributes,
+                duration: Duration::ZERO,
+                failed: true,
+                span: span.context(),
+            });
+        }
+        span.end(names::SPAN.to_owned(), attributes, Some(refusal.code), Duration::ZERO);
     }
 
     /// Records how long a stage of a relayed request took.

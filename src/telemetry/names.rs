@@ -12,7 +12,9 @@ pub const SCOPE: &str = "spectral_bridge";
 pub const SERVICE: &str = "spectral-bridge";
 /// The event that is logged for each exchange.
 pub const EVENT: &str = "gen_ai.client.inference.operation.details";
-/// A span's name until its exchange is over.
+/// The event that is logged for each request that is refused without asking the model.
+pub const REFUSED: &str = "spectral_bridge.request.refused";
+/// A span's name until its exchange is over, and of a refused request's.
 pub const SPAN: &str = "request";
 /// `error.type` of a span whose exchange was given up.
 pub const CANCELLED: &str = "cancelled";

@@ -78,7 +78,7 @@ fn each_name_of_ours_in_the_document_exists() {
         .iter()
         .flat_map(|metric| metric.attributes.iter().copied().chain([metric.name]))
         .chain(SPAN_ATTRIBUTES.iter().copied())
-        .chain([names::EVENT])
+        .chain([names::EVENT, names::REFUSED])
         .collect();
     let is_name = |text: &str| {
         let ours = ["gen_ai.", "spectral_bridge.", "openai."];
@@ -106,4 +106,4 @@ fn the_resource_stands_in_its_table() {
 }
 
 /// Namespaces of Envoy's dynamic metadata, which have the same spelling.
-const METADATA: &[&str] = &["spectral_bridge.gen_ai"];
+const METADATA: &[&str] = &["spectral_bridge.gen_ai", "spectral_bridge.auth"];

@@ -155,8 +155,10 @@ impl Outlet {
 
     /// A peer may repeat what it was sent.
     fn clean(&self, mut cause: Cause) -> Cause {
-        let secrets = self.to.headers.iter().filter_map(|(_, value)| value.to_str().ok());
-        if secrets.into_iter().any(|secret| cause.message.contains(secret)) {
+        let values = self.to.headers.iter().filter_map(|(_, value)| value.to_str().ok());
+        // of `Bearer abc…` also the second word alone
+        let mut secrets = values.flat_map(|value| value.split(' ').chain([value]));
+        if secrets.any(|secret| secret.len() >= MIN_SECRET && cause.message.contains(secret)) {
             cause.message = "the reason repeats a header's value and is not shown".to_owned();
         }
         cause
@@ -220,6 +222,9 @@ impl LastCause {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// Shorter values are no secrets (a tenant's number, say), and stand in any sentence by chance.
+const MIN_SECRET: usize = 8;
 
 #[cfg(test)]
 #[path = "outlet_tests.rs"]

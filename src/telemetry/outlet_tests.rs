@@ -3,11 +3,17 @@ use crate::telemetry::settings::Settings;
 use crate::telemetry::tests::Lines;
 
 fn outlet(room: usize) -> (Arc<Outlet>, watch::Sender<bool>) {
-    let variables = [
-        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:4317"),
-        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20hunter2"),
-    ];
-    let settings = Settings::read(&variables.into_iter().collect(), &mut Vec::new());
+    outlet_to(
+        room,
+        &[
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:4317"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20hunter2"),
+        ],
+    )
+}
+
+fn outlet_to(room: usize, variables: &[(&str, &str)]) -> (Arc<Outlet>, watch::Sender<bool>) {
+    let settings = Settings::read(&variables.iter().copied().collect(), &mut Vec::new());
     let stop = watch::Sender::new(false);
     let to = settings.traces.unwrap().to;
     let outlet = Outlet::new(Signal::Traces, &to, room, &Handle::current(), stop.subscribe());
@@ -53,6 +59,39 @@ async fn a_cause_that_repeats_a_secret_is_not_shown() {
     let error = outlet.snapshot().last_error.unwrap();
     assert_eq!(error.code, "network");
     assert!(!error.message.contains("hunter2") && !lines.all().concat().contains("hunter2"));
+}
+
+#[tokio::test]
+async fn a_cause_is_shown_whatever_ordinary_headers_say() {
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:4317"),
+        (
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "x-scope-orgid=1,x-empty=,x-dataset=status",
+        ),
+    ];
+    let (outlet, _stop) = outlet_to(10, &variables);
+    outlet.export(0, refused()).await.unwrap_err();
+    let error = outlet.snapshot().last_error.unwrap();
+    assert_eq!(error.message, "HTTP export failed with status code: 401");
+}
+
+#[tokio::test]
+async fn what_follows_a_question_mark_in_an_endpoint_is_not_shown() {
+    let lines = Lines::default();
+    let _here = lines.capture();
+    let variables = [
+        (
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+            "https://c/v1/traces?api-key=hunter2",
+        ),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+    ];
+    let (outlet, _stop) = outlet_to(10, &variables);
+    outlet.export(0, refused()).await.unwrap_err();
+    assert_eq!(outlet.snapshot().endpoint, "https://c:443/v1/traces");
+    assert!(!lines.all().concat().contains("hunter2"), "{:?}", lines.all());
+    assert_eq!(outlet.to.endpoint.url(), "https://c:443/v1/traces?api-key=hunter2");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::Source;
 use super::names::{self, Kind, Metric};
 use super::outlet::Outlet;
+use crate::protocol::Fault;
 use crate::protocol::Limit;
 use crate::status::snapshot::{ProcessSnapshot, RelaySnapshot, RelayState, Traffic};
 
@@ -27,12 +28,10 @@ pub(super) fn observe(meter: &Meter, source: &Arc<dyn Source>, outlets: &[Arc<Ou
     for (reader, (metric, observe)) in RELAYS.iter().enumerate() {
         let shared = Arc::clone(&shared);
         register(meter, metric, move |sink| {
-            for relay in &shared.snapshot(reader).relays {
-                let name = KeyValue::new(names::RELAY_NAME, relay.name.clone());
-                observe(relay, &mut |value, more| {
-                    let attributes: Vec<_> = more.iter().chain([&name]).cloned().collect();
+            for relays in shared.snapshot(reader).relays.chunk_by(|a, b| a.name == b.name) {
+                for (attributes, value) in summed(relays, *observe) {
                     sink(value, &attributes);
-                });
+                }
             }
         });
     }
@@ -64,12 +63,30 @@ impl Shared {
             return Arc::default();
         }
         if readers.is_empty() || readers.contains(&reader) {
-            *snapshot = Arc::new(self.source.snapshot());
+            let mut process = self.source.snapshot();
+            process.relays.sort_by(|a, b| a.name.cmp(&b.name));
+            *snapshot = Arc::new(process);
             readers.clear();
         }
         readers.push(reader);
         Arc::clone(snapshot)
     }
+}
+
+/// The points of all clients of one name: of two points with equal attributes the SDK would keep one.
+fn summed(relays: &[RelaySnapshot], observe: Observe) -> Vec<(Vec<KeyValue>, u64)> {
+    let mut points: Vec<(Vec<KeyValue>, u64)> = Vec::new();
+    for relay in relays {
+        let name = KeyValue::new(names::RELAY_NAME, relay.name.clone());
+        observe(relay, &mut |value, more| {
+            let attributes: Vec<_> = more.iter().chain([&name]).cloned().collect();
+            match points.iter_mut().find(|(known, _)| *known == attributes) {
+                Some((_, sum)) => *sum = sum.saturating_add(value),
+                None => points.push((attributes, value)),
+            }
+        });
+    }
+    points
 }
 
 fn register(meter: &Meter, metric: &Metric, points: impl Fn(&mut Sink<'_>) + Send + Sync + 'static) {
@@ -110,6 +127,7 @@ static RELAYS: &[(Metric, Observe)] = &[
     (names::QUEUED, |relay, sink| sink(relay.queued, &[])),
     (names::HELD_RESPONSES, |relay, sink| sink(relay.held_responses, &[])),
     (names::HELD_BYTES, |relay, sink| sink(relay.held_bytes, &[])),
+    (names::HELD_LIMIT, |relay, sink| sink(relay.max_held_bytes, &[])),
     (names::REQUESTS, |relay, sink| sink(relay.totals.requests, &[])),
     (names::DUPLICATE_REQUESTS, |relay, sink| {
         sink(relay.totals.duplicate_requests, &[]);
@@ -120,8 +138,10 @@ static RELAYS: &[(Metric, Observe)] = &[
         }
     }),
     (names::FAULTS, |relay, sink| {
-        for (code, count) in &relay.totals.faults {
-            sink(*count, &[KeyValue::new(names::ERROR_TYPE, code.clone())]);
+        // also those that never happened: an increase from nothing at all is none to Prometheus
+        for code in Fault::CODES {
+            let count = relay.totals.faults.get(code).copied().unwrap_or_default();
+            sink(count, &[KeyValue::new(names::ERROR_TYPE, code)]);
         }
     }),
     (names::RESENT_RESPONSES, |relay, sink| {

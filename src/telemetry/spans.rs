@@ -112,13 +112,26 @@ impl Incoming {
         let (Some(parent), None) = (parents.next(), parents.next()) else {
             return Self::default();
         };
+        let parent = parent.to_str().unwrap_or_default();
+        if !is_shaped(parent) {
+            return Self::default();
+        }
         let states = headers.get_all(TRACESTATE).iter();
         let states: Vec<_> = states.filter_map(|state| state.to_str().ok()).collect();
         Self {
-            parent: parent.to_str().unwrap_or_default().to_owned(),
+            parent: parent.to_owned(),
             state: states.join(","),
         }
     }
+}
+
+/// Whether every field has its width: the SDK's propagator takes shorter ones, and signs, for numbers.
+fn is_shaped(parent: &str) -> bool {
+    let mut fields = parent.split('-').map(str::as_bytes);
+    let hex = |field: &[u8]| field.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    [2, 32, 16, 2]
+        .iter()
+        .all(|width| fields.next().is_some_and(|field| field.len() == *width && hex(field)))
 }
 
 impl Extractor for Incoming {

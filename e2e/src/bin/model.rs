@@ -10,7 +10,7 @@ use e2e::model::{Model, ModelOptions};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A small model that repeats what it is told: chat completions, completions, embeddings, Responses (a WebSocket, too),
-/// Realtime, Anthropic messages, Ollama chat. GET /ledger tells the tokens that it told its callers about.
+/// Realtime, speech, transcriptions, images, Anthropic messages, Ollama chat. GET /ledger tells the tokens that it told its callers about.
 ///
 /// The request's `model` chooses a behaviour: delay-20s, pace-50ms, bytes-15728640, status-503, html-200, html-500, sse,
 /// gzip, chunked, nan, close-after-request, close-mid-answer, no-usage, null-usage, always-usage, continuous-usage, crlf,

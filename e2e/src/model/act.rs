@@ -57,12 +57,8 @@ pub(super) async fn act(shared: &Arc<Shared>, behaviour: Behaviour, composer: Co
         Behaviour::Chunked => {
             let whole = composer.whole();
             shared.ledger.answered(composer.number, &whole.bytes);
-            streamed(
-                "application/json",
-                halves(whole).map(Ok).into(),
-                Duration::ZERO,
-                begin(),
-            )
+            let pieces = halves(whole).map(Ok).into();
+            streamed("application/json", pieces, Duration::ZERO, begin())
         }
         Behaviour::CloseAfterRequest => return Err(io::Error::other("hanging up after the request")),
         Behaviour::CloseMidAnswer => cut_short(&composer, begin()),

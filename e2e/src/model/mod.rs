@@ -1,5 +1,5 @@
 //! A small model for tests, the demo and benchmarks. It answers by the APIs that models are asked by ([`Api`]): OpenAI's
-//! over HTTP and over WebSockets, Anthropic's, Ollama's.
+//! over HTTP and over WebSockets (speech, transcriptions and images, too), Anthropic's, Ollama's.
 //!
 //! It repeats what it was told, counts white-space separated words as tokens, writes down every request in its
 //! [`Ledger`] and every token that it told anyone about in its [`Accounts`], and misbehaves on demand ([`Behaviour`]). Driven by tests in-process and by the binary `model`.
@@ -9,6 +9,7 @@ mod act;
 mod answers;
 mod behaviour;
 mod ledger;
+mod media;
 mod question;
 mod serve;
 mod sockets;

@@ -14,7 +14,7 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::answers::Composer;
 use super::question::{Api, Question};
-use super::{Exact, Exchange, Reporting, Shared, act, sockets};
+use super::{Exact, Exchange, Reporting, Shared, act, media, sockets};
 use crate::handshake;
 use crate::listen::Server;
 
@@ -64,6 +64,13 @@ async fn post(shared: &Arc<Shared>, head: Parts, body: Bytes, authorised: bool) 
         ));
     }
     let post = method == Method::POST;
+    let content_type = head
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    if post && let Some(answer) = media::answer(&path, content_type.unwrap_or_default(), &body) {
+        return Ok(answer.reply());
+    }
     // PROTOCOL §1: one or both of the endpoints, here both
     // PROTOCOL 0.1.2 §1: it must implement this endpoint
     let api = match (Api::at(&path), path.as_str()) {

@@ -21,10 +21,10 @@ mod series;
 pub mod site;
 mod template;
 
-use std::collections::HashSet;
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::Mutex;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -42,7 +42,6 @@ pub use scratch::Scratch;
 pub use template::render;
 
 use crate::failed::{Failed, Result};
-use crate::locked;
 
 /// Asks `look` again and again until it gives something.
 ///
@@ -66,17 +65,31 @@ where
 
 /// A loopback address whose port was free a moment ago; never the same twice in this process.
 ///
+/// Ports below those that Linux gives to whoever asks for any: one of these could be taken again before its user listens.
+///
 /// # Errors
-/// The operating system has no port to give.
+/// Every such port is taken.
 pub fn free_address() -> Result<SocketAddr> {
-    static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    let (first, ports) = (GIVEN_PORTS.start, GIVEN_PORTS.end - GIVEN_PORTS.start);
+    let start = std::process::id().wrapping_mul(PORTS_APART) % ports;
     loop {
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        if locked(&GIVEN).get_or_insert_default().insert(address.port()) {
-            return Ok(address);
+        let tried = TRIED.fetch_add(1, Ordering::Relaxed);
+        if tried >= ports {
+            return Err(Failed::new(format!("no port of {GIVEN_PORTS:?} is free")));
+        }
+        let port = u16::try_from(first + (start + tried) % ports)?;
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return Ok(listener.local_addr()?);
         }
     }
 }
+
+/// Where [`free_address`] looks.
+const GIVEN_PORTS: Range<u32> = 10_240..32_768;
+
+/// So that processes side by side begin at ports of their own.
+const PORTS_APART: u32 = 499;
 
 /// How often [`eventually`] looks.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);

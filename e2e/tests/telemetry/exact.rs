@@ -263,6 +263,28 @@ async fn what_failed_and_what_told_no_tokens_is_counted_with_its_reason() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_refused_joins_its_callers_trace_and_has_an_event() {
+    let watched = Watched::start(Protocol::Grpc).await;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let parent = format!("00-{trace}-00f067aa0ba902b7-01");
+    let headers = [("content-type", "application/json"), ("traceparent", &*parent)];
+    let url = watched.relay.url("/relays/default/v1/files");
+    let reply = send(Method::POST, &url, &headers, "{}").await.unwrap();
+    assert_eq!(reply.status, StatusCode::NOT_FOUND);
+    let told = |sink: &e2e::otlp::Sink| {
+        let span = sink.spans().into_iter().next()?;
+        let event = sink.logs().into_iter().next()?;
+        Some((span, event))
+    };
+    let (span, event) = watched.sink.wait("a span and an event", DEADLINE, told).await.unwrap();
+    assert_eq!((&*span.trace_id, &*span.parent_span_id), (trace, "00f067aa0ba902b7"));
+    assert_eq!((&*span.name, span.status), ("request", "error"));
+    assert_eq!(span.attributes["error.type"], "path_not_allowed");
+    assert_eq!((&event.trace_id, &event.span_id), (&span.trace_id, &span.span_id));
+    assert!(watched.sink.latest(DURATION, &[]).is_empty(), "no model was asked");
+}
+
+#[tokio::test]
 async fn an_answer_that_is_sent_again_is_counted_once() {
     let watched = Watched::start(Protocol::Grpc).await;
     let slot = watched.relay.slot(e2e::relay::DEFAULT_RELAY).unwrap();

@@ -41,6 +41,8 @@ pub struct StreamState {
     pub(crate) bodies: HashMap<BodyType, Vec<Vec<u8>>>,
     /// Whether the received request and response bodies were buffered before.
     pub received_buffered: [bool; 2],
+    /// How much of a body is buffered at most; 0 is no limit.
+    pub buffer_limit: u64,
     /// Dynamic metadata by namespace and key; a whole struct has an empty key.
     pub metadata: BTreeMap<(String, String), MetadataValue>,
     /// Filter state.
@@ -155,7 +157,6 @@ impl Record {
 /// The host that the module sees.
 pub(crate) struct State {
     record: Mutex<Record>,
-    next: AtomicUsize,
 }
 
 impl Default for State {
@@ -180,7 +181,6 @@ impl Default for State {
         };
         Self {
             record: Mutex::new(record),
-            next: AtomicUsize::new(1),
         }
     }
 }
@@ -191,7 +191,9 @@ impl State {
     }
 
     pub(crate) fn new_handle(&self) -> Handle {
-        Handle(self.next.fetch_add(1, Ordering::Relaxed))
+        /// One count for all: what an Envoy that has ended left behind must not be taken for the next one's.
+        static NEXT: AtomicUsize = AtomicUsize::new(1);
+        Handle(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
     /// A configuration or a stream, which can have schedulers.
@@ -422,6 +424,10 @@ impl Envoy for State {
 
     fn append_body(&self, stream: Handle, kind: BodyType, data: Vec<u8>) -> bool {
         self.stream(stream, |stream| {
+            // what is not buffered yet is begun, in a hook for trailers too
+            if matches!(kind, BodyType::BufferedRequest | BodyType::BufferedResponse) {
+                stream.bodies.entry(kind).or_default();
+            }
             stream.bodies.get_mut(&kind).map(|body| body.push(data)).is_some()
         })
     }
@@ -477,6 +483,10 @@ impl Envoy for State {
 
     fn continue_encoding(&self, stream: Handle) {
         self.stream(stream, |stream| stream.continued_encoding += 1);
+    }
+
+    fn buffer_limit(&self, stream: Handle) -> u64 {
+        self.stream(stream, |stream| stream.buffer_limit)
     }
 
     fn worker_index(&self, stream: Handle) -> u32 {

@@ -104,8 +104,13 @@ impl BootstrapExtensionConfig for Module {
         assert_eq!(envoy.define_counter("late"), Err(MetricsResult::Frozen));
     }
 
-    fn on_timer_fired(&self, _: &mut dyn EnvoyBootstrapExtensionConfig, timer: &dyn EnvoyBootstrapExtensionTimer) {
+    fn on_timer_fired(&self, envoy: &mut dyn EnvoyBootstrapExtensionConfig, timer: &dyn EnvoyBootstrapExtensionTimer) {
         self.enter("timer_fired");
+        saw(format!(
+            "{:?} {:?}",
+            envoy.get_counter_value("known"),
+            envoy.get_gauge_value("known")
+        ));
         let same = outside(|outside| outside.timer.as_ref().map(|own| own.id() == timer.id()));
         saw(format!("own timer: {same:?}, runs: {}", timer.enabled()));
         timer.enable(Duration::from_secs(9));
@@ -359,10 +364,14 @@ fn an_event_crosses_threads_and_after_the_end_it_does_nothing() {
 #[test]
 fn a_timer_runs_on_its_thread_only() {
     let envoy = envoy();
+    envoy.set_stat(MetricKind::Gauge, "known", 7);
     let bootstrap = extension(&envoy, "");
     assert_eq!(bootstrap.running_timers(), [1500]);
     bootstrap.fire_timers();
-    assert_eq!(seen(), ["timer_fired", "own timer: Some(true), runs: false"]);
+    assert_eq!(
+        seen(),
+        ["timer_fired", "None Some(7)", "own timer: Some(true), runs: false"]
+    );
     assert_eq!(bootstrap.running_timers(), [9000], "the hook started it anew");
     let timer = outside(|outside| outside.timer.take()).unwrap();
     let timer = std::thread::spawn(move || {

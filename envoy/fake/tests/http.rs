@@ -130,6 +130,7 @@ impl Module {
                 .and_then(|c| c.downcast::<String>().ok())
         ));
         saw(format!("worker {}", envoy.get_worker_index()));
+        saw(format!("limit {}", envoy.get_buffer_limit()));
         for id in [
             Attribute::RequestPath,
             Attribute::ResponseCodeDetails,
@@ -375,6 +376,7 @@ fn metadata_state_and_flags_are_written() {
 fn an_attribute_is_asked_for_only_where_the_release_knows_it() {
     let everything = |state: &mut StreamState| {
         state.worker = 3;
+        state.buffer_limit = 9;
         state.attribute_strings = [0, 16, 57].map(|id| (id, format!("text {id}").into_bytes())).into();
         state.attribute_ints = [15, 21, 13, 0].map(|id| (id, u64::from(id))).into();
     };
@@ -404,7 +406,7 @@ fn an_attribute_is_asked_for_only_where_the_release_knows_it() {
         stream.request_headers(&[], true);
         assert_eq!(
             seen()[2..],
-            [&["route None", "worker 3"][..], &answers[..]].concat(),
+            [&["route None", "worker 3", "limit 9"][..], &answers[..]].concat(),
             "{release:?}"
         );
         assert_eq!(

@@ -158,6 +158,7 @@ callbacks! {
         http_drain_body(filter: EnvoyPtr, kind: u32, bytes: usize) -> bool;
         http_received_buffered_request_body(filter: EnvoyPtr) -> bool;
         http_received_buffered_response_body(filter: EnvoyPtr) -> bool;
+        http_get_buffer_limit(filter: EnvoyPtr) -> u64;
         http_set_dynamic_metadata_string(filter: EnvoyPtr, namespace: Buffer, key: Buffer, value: Buffer);
         http_set_dynamic_metadata_number(filter: EnvoyPtr, namespace: Buffer, key: Buffer, value: f64);
         http_set_dynamic_metadata_bool(filter: EnvoyPtr, namespace: Buffer, key: Buffer, value: bool);

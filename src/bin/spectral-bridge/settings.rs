@@ -34,6 +34,10 @@ impl Settings {
         let source = options.config.as_deref();
         let json = serde_json::to_vec(&value).map_err(|_| "--config: keys must be strings, as in JSON".to_owned())?;
         let config = Config::from_json(&json).map_err(|errors| explain(&errors, source))?;
+        if config.relays.is_empty() {
+            // without one the module may have other jobs, but this program has none
+            return Err("--config: relays: missing; an array of at least one relay".to_owned());
+        }
         refuse_distant(&config.forward.to)?;
         Ok(Self { value, config })
     }

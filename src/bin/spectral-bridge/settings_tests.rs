@@ -168,7 +168,7 @@ fn mistakes_in_a_file_are_told_by_path_and_show_no_secret() {
         refusal,
         format!(
             "--config {}:\n  \
-             statsu: unknown key, did you mean status?; allowed here: relays, forward, status, telemetry\n  \
+             statsu: unknown key, did you mean status?; allowed here: relays, forward, status, gateway, telemetry\n  \
              relays[0].api_key: a secret written into the configuration would show in /config_dump; \
              use {{env: NAME}} or {{file: PATH}}",
             wrong.0.display()
@@ -183,6 +183,9 @@ fn mistakes_in_a_file_are_told_by_path_and_show_no_secret() {
         refusal.starts_with("--config /nonexistent.yaml: No such file"),
         "{refusal}"
     );
+    let none = TempFile::new("none.yaml", "status: {}\ngateway: {}\n");
+    let refusal = build(&format!("--config {}", none.0.display())).unwrap_err();
+    assert!(refusal.contains("relays: missing"), "{refusal}");
     let list = TempFile::new("list.yaml", "- 1");
     let refusal = build(&format!("--config {}", list.0.display())).unwrap_err();
     assert!(refusal.contains("the configuration: an array"), "{refusal}");

@@ -126,6 +126,13 @@ fn describe(snapshot: &ProcessSnapshot) -> String {
         snapshot.version,
         span(snapshot.uptime_seconds)
     );
+    if let Some(gateway) = &snapshot.gateway {
+        let _ = write!(
+            text,
+            "\n\ngateway: {} requests under way on {} connections, {} requests so far",
+            gateway.active_requests, gateway.active_connections, gateway.total_requests
+        );
+    }
     for relay in &snapshot.relays {
         text.push('\n');
         text.push_str(&describe_relay(relay));
@@ -252,6 +259,9 @@ fn describe_export(signal: &str, export: &ExportSnapshot) -> String {
         "\n\n{signal} to {} ({}): {} batches, {} failures",
         export.endpoint, export.protocol, export.batches, export.failures
     );
+    if export.dropped > 0 {
+        let _ = write!(text, ", {} dropped", export.dropped);
+    }
     if let Some(error) = &export.last_error {
         let (message, ago) = (&error.message, span(error.seconds_ago));
         let _ = write!(text, "\n  error    {}: {message} ({ago} ago)", error.code);

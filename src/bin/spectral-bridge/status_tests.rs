@@ -141,11 +141,18 @@ async fn exports_that_fail_and_answers_without_usage_are_shown() {
             seconds_ago: 61.0,
         }),
     };
+    let full = ExportSnapshot {
+        dropped: 12,
+        last_error: None,
+        ..failing.clone()
+    };
     snapshot.telemetry.exports.insert("metrics".into(), failing);
+    snapshot.telemetry.exports.insert("traces".into(), full);
     let text = answer_to(&snapshot).await.text;
     for line in [
         "  tokens   100 in, 2000 out (3 answers without usage)",
         "metrics to http://collector:4317 (grpc): 7 batches, 2 failures",
+        "traces to http://collector:4317 (grpc): 7 batches, 2 failures, 12 dropped",
         "  error    unavailable: connection refused (1m 1s ago)",
     ] {
         assert!(text.lines().any(|shown| shown == line), "{text}");

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use http::HeaderMap;
+
 use super::Settings;
 use crate::protocol::connection::{CloseFrame, Version};
 use crate::protocol::frame::Ignored;
@@ -118,6 +120,10 @@ pub enum Event {
         id: RequestId,
         /// The fault's code.
         code: &'static str,
+        /// The answer's.
+        status: u16,
+        /// `traceparent` and `tracestate`, as far as they can be read.
+        trace: HeaderMap,
     },
     /// A forwarded request got no answer from the adapter that can be relayed.
     Faulted {

@@ -2,13 +2,15 @@
 
 use std::time::Instant;
 
+use http::HeaderMap;
+
 use super::{Action, AfterClose, Event, Link, Session, StopReason};
 use crate::config::ProtocolChoice;
 use crate::protocol::connection::{Hello, Version};
 use crate::protocol::frame::{self, Frame, Ignored, Payload};
 use crate::protocol::request::{self, Asked};
 use crate::protocol::requests::Known;
-use crate::protocol::{Fault, ForwardRequest, RequestId, Response, Text};
+use crate::protocol::{Fault, ForwardRequest, RequestId, Response, Text, headers};
 
 impl<H> Session<H> {
     pub(super) fn on_text(&mut self, now: Instant, text: &Text, hold: Option<H>) {
@@ -133,7 +135,10 @@ impl<H> Session<H> {
                     self.requests.enqueue(request);
                 }
             }
-            Err(fault) => self.refuse(now, id, deadline, &fault),
+            Err(fault) => {
+                let trace = headers::trace(payload.and_then(|payload| payload.headers));
+                self.refuse(now, id, deadline, &fault, trace);
+            }
         }
     }
 
@@ -163,7 +168,7 @@ impl<H> Session<H> {
         Ok((asked, hold))
     }
 
-    fn refuse(&mut self, now: Instant, id: RequestId, deadline: Instant, fault: &Fault) {
+    fn refuse(&mut self, now: Instant, id: RequestId, deadline: Instant, fault: &Fault, trace: HeaderMap) {
         let response = Response::from_fault(&id, fault);
         self.count(&response);
         if let Fault::NotAdmitted { limit, .. } = fault {
@@ -172,6 +177,8 @@ impl<H> Session<H> {
         self.actions.push_back(Action::Report(Event::Refused {
             id: id.clone(),
             code: fault.code(),
+            status: fault.status(),
+            trace,
         }));
         self.send_response(response.frame.clone());
         if self.version == Some(Version::V1) {

@@ -297,6 +297,12 @@ pub const HELD_BYTES: Metric = up_down(
     &[RELAY_NAME],
     "Bytes of requests and responses held.",
 );
+pub const HELD_LIMIT: Metric = up_down(
+    "spectral_bridge.relay.held.limit",
+    "By",
+    &[RELAY_NAME],
+    "Bytes of requests and responses that may be held.",
+);
 pub const REQUESTS: Metric = counter(
     "spectral_bridge.relay.requests",
     "{request}",
@@ -438,6 +444,7 @@ pub static METRICS: &[Metric] = &[
     FAULTS,
     HELD_RESPONSES,
     HELD_BYTES,
+    HELD_LIMIT,
     RESENT_RESPONSES,
     EXPIRED_RESPONSES,
     FRAMES,

@@ -356,6 +356,7 @@ fn busy() -> ProcessSnapshot {
         queued: 2,
         held_responses: 3,
         held_bytes: 4,
+        max_held_bytes: 18,
         ..RelaySnapshot::default()
     };
     relay.paused = Some(PauseSnapshot::default());
@@ -401,6 +402,7 @@ async fn the_relays_figures_are_those_of_the_status() {
         ("requests.queued", 2),
         ("responses.held", 3),
         ("held", 4),
+        ("held.limit", 18),
         ("requests", 5),
         ("requests.duplicate", 6),
         ("responses.resent", 10),
@@ -415,7 +417,9 @@ async fn the_relays_figures_are_those_of_the_status() {
     let by = |key, value, count: u64| (expect(&[relay, (key, value)]), count.to_string());
     let status = "http.response.status_code";
     assert_eq!(seen("responses"), [by(status, "200", 7), by(status, "503", 8)]);
-    assert_eq!(seen("faults"), [by("error.type", r#""adapter_timeout""#, 9)]);
+    let (some, none): (Vec<_>, Vec<_>) = seen("faults").into_iter().partition(|(_, value)| value != "0");
+    assert_eq!(some, [by("error.type", r#""adapter_timeout""#, 9)]);
+    assert!(none.len() == 11 && none.contains(&by("error.type", r#""overloaded""#, 0)));
     assert_eq!(
         seen("reconnects"),
         [by("spectral_bridge.reconnect.reason", r#""connect""#, 15)]
@@ -445,6 +449,33 @@ async fn the_relays_figures_are_those_of_the_status() {
     assert_eq!(traffic("io", "transmit", "ack"), "0");
 }
 
+/// For minutes after a push that changes a relay's key, its old client and its new one are there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_clients_of_one_name_are_added_up() {
+    let collector = Collector::start("grpc").await;
+    let mut process = busy();
+    let mut older = process.relays[0].clone();
+    older.state = RelayState::BackingOff;
+    process.relays.push(older);
+    let url = collector.url();
+    let source = Arc::new(Figures(Mutex::new(process)));
+    let telemetry = start_with(
+        &config::Telemetry::default(),
+        &[("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", &url)],
+        source,
+    );
+    telemetry.shutdown(GENEROUS).await;
+    let metrics = metrics_of(&collector.exports());
+    let values = |name: &str| -> Vec<_> {
+        let points = points(&metrics, &format!("spectral_bridge.relay.{name}"), &[]);
+        points.into_iter().map(|(_, value)| value).collect()
+    };
+    assert_eq!(values("connected"), ["1"]);
+    assert_eq!(values("requests"), ["10"]);
+    assert_eq!(values("responses"), ["14", "16"]);
+    assert_eq!(values("state").iter().filter(|value| *value == "1").count(), 2);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exports_tell_of_exports() {
     let collector = Collector::start("grpc").await;
@@ -468,4 +499,29 @@ async fn exports_tell_of_exports() {
     assert!(seen("batches").contains(&(traces.clone(), "1".to_owned())));
     assert!(seen("failures").contains(&(traces.clone(), "0".to_owned())));
     assert!(seen("dropped").contains(&(traces, "0".to_owned())));
+}
+
+/// Whoever asks names the host: each value is memory for good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hosts_become_labels_only_up_to_a_bound() {
+    let collector = Collector::start("grpc").await;
+    let telemetry = start_to(&collector, &[]);
+    let chat = Chat::new("gpt-4o", 1, 1);
+    for n in 0..150 {
+        let host = format!("host-{n}");
+        let exchange = Exchange {
+            server: Some((&host, 443)),
+            ..chat.exchange()
+        };
+        telemetry.finish(Span::default(), &exchange);
+    }
+    telemetry.shutdown(GENEROUS).await;
+    let metrics = metrics_of(&collector.exports());
+    let points = points(&metrics, "gen_ai.client.operation.duration", &[]);
+    let hosts: std::collections::BTreeSet<_> = points
+        .iter()
+        .map(|(seen, _)| (seen.get("server.address").cloned(), seen.get("server.port").cloned()))
+        .collect();
+    assert_eq!(hosts.len(), 101, "{hosts:?}");
+    assert!(hosts.contains(&(Some(r#""other""#.to_owned()), None)));
 }

@@ -61,6 +61,11 @@ async fn without_one_valid_parent_a_trace_begins() {
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
         )]),
         headers(&[("traceparent", "junk"), ("tracestate", "a=1")]),
+        headers(&[("traceparent", "00-4bf92f3577b34da6-00f067aa0ba902b7-01")]),
+        headers(&[("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-b7-01")]),
+        headers(&[("traceparent", "00-+bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]),
+        headers(&[("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1")]),
+        headers(&[("traceparent", "0-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]),
     ] {
         let (after, spans) = through(&[], given.clone()).await;
         let span = &spans[0];
@@ -71,6 +76,51 @@ async fn without_one_valid_parent_a_trace_begins() {
         );
         let own = format!("00-{}-{}-01", hex(&span.trace_id), hex(&span.span_id));
         assert_eq!(after, headers(&[("traceparent", &own)]), "{given:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_request_has_a_span_and_an_event() {
+    let collector = Collector::start("grpc").await;
+    let telemetry = start_to(&collector, &[]);
+    telemetry.refused(&Refusal {
+        relay: "eu",
+        request_id: "req-1",
+        code: "path_not_allowed",
+        status: 404,
+        trace: &headers(&[("traceparent", PARENT)]),
+    });
+    telemetry.shutdown(GENEROUS).await;
+    let exports = collector.exports();
+    let (spans, events) = (spans_of(&exports), events_of(&exports));
+    let mut expected = expect(&[
+        ("error.type", r#""path_not_allowed""#),
+        ("http.response.status_code", "404"),
+        ("spectral_bridge.relay.name", r#""eu""#),
+        ("spectral_bridge.request.id", r#""req-1""#),
+    ]);
+    let span = &spans[0];
+    assert_eq!(hex(&span.parent_span_id), "00f067aa0ba902b7");
+    assert_eq!(span.status.as_ref().unwrap().code(), status::StatusCode::Error);
+    assert_eq!(
+        (&*span.name, attributes(&span.attributes)),
+        ("request", expected.clone())
+    );
+    let event = &events[0];
+    assert_eq!(event.event_name, "spectral_bridge.request.refused");
+    assert_eq!((&event.trace_id, &event.span_id), (&span.trace_id, &span.span_id));
+    expected.extend(expect(&[("spectral_bridge.request.duration", "0.0")]));
+    assert_eq!(attributes(&event.attributes), expected);
+    let metrics = metrics_of(&exports);
+    assert!(points(&metrics, "gen_ai.client.operation.duration", &[]).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parent_of_a_later_version_or_with_more_flags_is_a_parent() {
+    let id = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7";
+    for given in [format!("00-{id}-03"), format!("01-{id}-01-more"), format!("cc-{id}-01")] {
+        let (_, spans) = through(&[], headers(&[("traceparent", &given)])).await;
+        assert_eq!(hex(&spans[0].parent_span_id), "00f067aa0ba902b7", "{given}");
     }
 }
 

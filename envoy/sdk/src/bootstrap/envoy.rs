@@ -21,6 +21,8 @@ pub(crate) struct Shared {
     config: EnvoyPtr,
     removable_admin_paths: RefCell<Vec<String>>,
     init_signalled: Cell<bool>,
+    /// Envoy's extension object, from the extension's creation to its destruction.
+    extension: Cell<Option<EnvoyPtr>>,
 }
 
 impl Shared {
@@ -30,6 +32,7 @@ impl Shared {
             config,
             removable_admin_paths: RefCell::default(),
             init_signalled: Cell::new(false),
+            extension: Cell::new(None),
         }
     }
 
@@ -61,6 +64,15 @@ impl Shared {
 
     pub(super) fn extension(&self, raw: EnvoyPtr) -> EnvoyExtension {
         EnvoyExtension { envoy: self.envoy, raw }
+    }
+
+    /// Remembers Envoy's extension object, or that it is gone.
+    pub(super) fn remember_extension(&self, raw: Option<EnvoyPtr>) {
+        self.extension.set(raw);
+    }
+
+    fn remembered_extension(&self) -> Option<EnvoyExtension> {
+        self.extension.get().map(|raw| self.extension(raw))
     }
 }
 
@@ -100,6 +112,14 @@ impl EnvoyBootstrapExtensionConfig for EnvoyConfig<'_> {
             // SAFETY: inside a hook on the main thread, so Envoy's configuration object is alive.
             unsafe { (self.0.envoy.bootstrap_extension_config_signal_init_complete)(self.0.config) }
         }
+    }
+
+    fn get_counter_value(&self, name: &str) -> Option<u64> {
+        self.0.remembered_extension()?.get_counter_value(name)
+    }
+
+    fn get_gauge_value(&self, name: &str) -> Option<u64> {
+        self.0.remembered_extension()?.get_gauge_value(name)
     }
 
     fn new_timer(&self) -> Box<dyn EnvoyBootstrapExtensionTimer> {

@@ -93,6 +93,7 @@ pub unsafe extern "C" fn envoy_dynamic_module_on_bootstrap_extension_new(
         let user = config
             .user
             .new_bootstrap_extension(&mut config.shared.extension(envoy_extension));
+        config.shared.remember_extension(Some(envoy_extension));
         let extension = Extension {
             user: RefCell::new(user),
             shared: Rc::clone(&config.shared),
@@ -107,7 +108,10 @@ pub unsafe extern "C" fn envoy_dynamic_module_on_bootstrap_extension_destroy(ext
     let body = || {
         if !extension.is_null() {
             // SAFETY: the box of `new`; Envoy gives it back once.
-            drop(unsafe { Box::from_raw(extension.cast_mut().cast::<Extension>()) });
+            let extension = unsafe { Box::from_raw(extension.cast_mut().cast::<Extension>()) };
+            // Envoy destroys its own object with this one
+            extension.shared.remember_extension(None);
+            drop(extension);
         }
     };
     guard("bootstrap_extension_destroy", body, || ());

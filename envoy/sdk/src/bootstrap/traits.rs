@@ -113,6 +113,12 @@ pub trait EnvoyBootstrapExtensionConfig {
         value: u64,
     ) -> Result<(), MetricsResult>;
 
+    /// The value of a counter of the whole server, found by a scan over all stats. `None` also while there is no extension. An
+    /// addition to the official SDK, which has it on the extension alone, where no timer comes by.
+    fn get_counter_value(&self, name: &str) -> Option<u64>;
+    /// The same of a gauge.
+    fn get_gauge_value(&self, name: &str) -> Option<u64>;
+
     /// A timer of the main thread, not yet running. Its drop deletes it.
     fn new_timer(&self) -> Box<dyn EnvoyBootstrapExtensionTimer>;
 

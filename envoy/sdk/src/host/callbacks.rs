@@ -58,6 +58,7 @@ pub(super) static TABLE: Callbacks = Callbacks {
     http_drain_body: stream::drain_body,
     http_received_buffered_request_body: stream::received_buffered_request_body,
     http_received_buffered_response_body: stream::received_buffered_response_body,
+    http_get_buffer_limit: stream::get_buffer_limit,
     http_set_dynamic_metadata_string: stream::set_metadata_string,
     http_set_dynamic_metadata_number: stream::set_metadata_number,
     http_set_dynamic_metadata_bool: stream::set_metadata_bool,

@@ -126,6 +126,7 @@ pub trait Envoy: Send + Sync {
     fn append_body(&self, stream: Handle, kind: BodyType, data: Vec<u8>) -> bool;
     fn drain_body(&self, stream: Handle, kind: BodyType, bytes: usize) -> bool;
     fn received_buffered_body(&self, stream: Handle, response: bool) -> bool;
+    fn buffer_limit(&self, stream: Handle) -> u64;
     fn set_metadata(&self, stream: Handle, namespace: String, key: String, value: MetadataValue);
     fn filter_state(&self, stream: Handle, key: &[u8]) -> Option<Vec<u8>>;
     fn set_filter_state(&self, stream: Handle, key: Vec<u8>, value: Vec<u8>) -> bool;

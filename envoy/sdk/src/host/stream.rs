@@ -140,6 +140,10 @@ pub(super) unsafe extern "C" fn received_buffered_response_body(filter: EnvoyPtr
     ask(|envoy| envoy.received_buffered_body(handle(filter), true))
 }
 
+pub(super) unsafe extern "C" fn get_buffer_limit(filter: EnvoyPtr) -> u64 {
+    ask(|envoy| envoy.buffer_limit(handle(filter)))
+}
+
 /// # Safety
 ///
 /// The buffers are readable.

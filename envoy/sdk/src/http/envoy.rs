@@ -210,6 +210,10 @@ impl EnvoyHttpFilter for EnvoyHttpFilterImpl {
         call!(self.http_received_buffered_response_body())
     }
 
+    fn get_buffer_limit(&self) -> u64 {
+        call!(self.http_get_buffer_limit())
+    }
+
     fn send_response(&mut self, status: u32, headers: &[(&str, &[u8])], body: Option<&[u8]>, details: Option<&str>) {
         let headers: Vec<Header> = headers
             .iter()

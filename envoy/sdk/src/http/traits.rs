@@ -184,6 +184,8 @@ pub trait EnvoyHttpFilter {
     fn append_buffered_response_body(&mut self, data: &[u8]) -> bool;
     /// Whether the received response body is the one that was buffered before.
     fn received_buffered_response_body(&mut self) -> bool;
+    /// How many bytes Envoy buffers for the stream before it refuses more (413); 0 is no limit.
+    fn get_buffer_limit(&self) -> u64;
 
     /// Sets a text in the stream's dynamic metadata.
     fn set_dynamic_metadata_string(&mut self, namespace: &str, key: &str, value: &str);

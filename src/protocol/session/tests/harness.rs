@@ -418,7 +418,7 @@ fn told(event: &Event) -> String {
         Event::Connected(Version::V2) => "connected v2".into(),
         Event::Disconnected { why, retry_in } => format!("{}, retry in {}", why.code(), retry_in.as_secs()),
         Event::Stopped(reason) => format!("stopped {}", reason.code()),
-        Event::Refused { id, code } => format!("refused {} {code}", id.as_str()),
+        Event::Refused { id, code, .. } => format!("refused {} {code}", id.as_str()),
         Event::Faulted { id, code } => format!("faulted {} {code}", id.as_str()),
         Event::TimedOut { id } => format!("timed out {}", id.as_str()),
         Event::Acknowledged { waited } => format!("acknowledged after {}", waited.as_secs()),

@@ -260,7 +260,7 @@ impl Rules {
                 (self.open, self.stopped) = (None, true);
                 self.figures.add("stopped", 1);
             }
-            Event::Refused { id, code } => {
+            Event::Refused { id, code, .. } => {
                 self.figures.add("refused", 1);
                 self.new = self.new.map(|_| Some(*code));
                 self.refused = Some(id.as_str().to_owned());
