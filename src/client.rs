@@ -10,9 +10,11 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::{self, SecretSource};
 use crate::forward::{Budget, Forwarder, HeaderSecrets};
+use crate::protocol::Session;
+use crate::protocol::admission::Pause;
 use crate::relay::{Command, Core, Driver, LastError, Wiring};
 use crate::secret::Secret;
-use crate::status::snapshot::{self, RelaySnapshot, RelayState};
+use crate::status::snapshot::{self, BudgetSnapshot, PauseSnapshot, RelaySnapshot, RelayState};
 use crate::telemetry::{Origin, Telemetry};
 use crate::threads::Threads;
 
@@ -112,6 +114,11 @@ impl Client {
         self.tell(Command::Reconnect);
     }
 
+    /// Admits no new requests from now on, or admits them again; the connection stays.
+    pub fn pause(&self, pause: bool) {
+        self.tell(if pause { Command::Pause } else { Command::Resume });
+    }
+
     /// Completes when the client has ended. Holds nothing of the client.
     pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut done = self.done.clone();
@@ -151,6 +158,8 @@ impl Client {
             queued: requests.queued() as u64,
             held_responses: requests.held() as u64,
             held_bytes: core.budget.used() as u64,
+            paused: session.admission().pause_at(now).map(|pause| paused(&pause, now)),
+            budget: budget(session, now),
             max_held_bytes: self.relay.max_held_bytes as u64,
             totals: session.totals().clone(),
         }
@@ -215,6 +224,24 @@ async fn poll_secrets(commands: mpsc::WeakSender<Command>, mut done: watch::Rece
         if commands.send(Command::CheckKey).await.is_err() {
             return;
         }
+    }
+}
+
+fn paused(pause: &Pause, now: Instant) -> PauseSnapshot {
+    PauseSnapshot {
+        by: pause.by.name().to_owned(),
+        since_seconds: now.saturating_duration_since(pause.since).as_secs_f64(),
+        opens_in_seconds: pause.ends_in.map(|left| left.as_secs_f64()),
+    }
+}
+
+fn budget<H>(session: &Session<H>, now: Instant) -> BudgetSnapshot {
+    let (admission, requests) = (session.admission(), session.requests());
+    let unanswered = requests.forwarding() + requests.queued();
+    BudgetSnapshot {
+        requests_left: admission.requests_left(now).map(|left| left as u64),
+        tokens_left: admission.tokens_left(now),
+        concurrent_left: admission.concurrent_left(unanswered).map(|left| left as u64),
     }
 }
 

@@ -5,7 +5,7 @@
 //! minutes, still means one connection per key. The newest configuration is at work; when it goes first (Envoy refused
 //! the push that brought it), the one before is again. The last lease to go ends the client.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -16,10 +16,11 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::chat::{self, Endpoints};
 use crate::client::Client;
-use crate::config::{self, Config};
+use crate::config::{self, Config, SecretSource};
 use crate::gateway::Watched;
 use crate::status::server::{Control, StatusServer};
 use crate::status::snapshot::{ChatSnapshot, GatewaySnapshot, ProcessSnapshot, RelaySnapshot};
+use crate::status::token::Token;
 use crate::telemetry::{Environment, Source, Telemetry};
 use crate::threads::Threads;
 
@@ -37,6 +38,8 @@ struct State {
     tellers: usize,
     clients: HashMap<u64, Shared>,
     servers: HashMap<SocketAddr, Serving>,
+    /// Relays that a person has paused, by name: also those that come back with another key.
+    paused: BTreeSet<String>,
     gateways: HashMap<u64, Watched>,
     chats: Endpoints,
     started: Option<Instant>,
@@ -63,7 +66,9 @@ struct Asked {
 
 #[derive(Debug)]
 struct Serving {
-    leases: usize,
+    /// With the token that each names, the newest last.
+    leases: Vec<(u64, Option<SecretSource>)>,
+    token: Token,
     server: StatusServer,
 }
 
@@ -155,11 +160,17 @@ impl Registry {
             state.chats.ask(&runtime, lease, chat, &forward, &telemetry, drained);
         }
         let control = Arc::clone(self);
-        let spawn = || Serving {
-            leases: 0,
-            server: StatusServer::spawn(&runtime, status.listen, control),
+        let spawn = || {
+            let token = Token::default();
+            Serving {
+                leases: Vec::new(),
+                token: token.clone(),
+                server: StatusServer::spawn(&runtime, status.listen, control, token),
+            }
         };
-        state.servers.entry(status.listen).or_insert_with(spawn).leases += 1;
+        let serving = state.servers.entry(status.listen).or_insert_with(spawn);
+        serving.leases.push((lease, status.token));
+        serving.choose_token();
         drop(state);
         let lease = Lease {
             registry: Arc::clone(self),
@@ -282,7 +293,7 @@ impl Registry {
             Released {
                 clients: released.collect(),
                 chats: state.chats.release(lease),
-                server: state.release_server(server),
+                server: state.release_server(server, lease),
             }
         });
     }
@@ -295,6 +306,7 @@ impl Registry {
             let mut telemetry = None;
             if state.is_unused() {
                 state.draining = false;
+                state.paused.clear();
                 telemetry = state.telemetry.take();
             }
             state.releasing += 1;
@@ -382,6 +394,9 @@ impl State {
         // who drains goes away: nothing new begins
         let threads = Threads::start(&relay.name)?;
         let client = Client::spawn(threads, relay, forward, telemetry.clone(), self.draining);
+        if self.paused.contains(client.name()) {
+            client.pause(true);
+        }
         let id = self.next_id();
         self.clients.insert(
             id,
@@ -414,13 +429,22 @@ impl State {
         }
     }
 
-    fn release_server(&mut self, address: SocketAddr) -> Option<StatusServer> {
-        let server = self.servers.get_mut(&address)?;
-        server.leases -= 1;
-        if server.leases > 0 {
+    fn release_server(&mut self, address: SocketAddr, lease: u64) -> Option<StatusServer> {
+        let serving = self.servers.get_mut(&address)?;
+        serving.leases.retain(|(id, _)| *id != lease);
+        serving.choose_token();
+        if !serving.leases.is_empty() {
             return None;
         }
         self.servers.remove(&address).map(|serving| serving.server)
+    }
+}
+
+impl Serving {
+    /// The newest that is named.
+    fn choose_token(&self) {
+        let mut named = self.leases.iter().rev().filter_map(|(_, token)| token.clone());
+        self.token.set(named.next());
     }
 }
 
@@ -549,6 +573,23 @@ impl Control for Registry {
             found = true;
         }
         found
+    }
+
+    fn pause(&self, name: Option<&str>, pause: bool) -> Vec<String> {
+        let state = &mut *self.lock();
+        let mut names = BTreeSet::new();
+        for Shared { client, .. } in state.clients.values() {
+            if name.is_none_or(|name| name == client.name()) {
+                client.pause(pause);
+                names.insert(client.name().to_owned());
+            }
+        }
+        if pause {
+            state.paused.extend(names.iter().cloned());
+        } else {
+            state.paused.retain(|paused| name.is_some_and(|name| name != paused));
+        }
+        names.into_iter().collect()
     }
 }
 

@@ -49,6 +49,7 @@ impl World {
             gateway: None,
             status: Status {
                 listen: "127.0.0.1:0".parse().unwrap(),
+                token: None,
             },
             telemetry: config::Telemetry::default(),
             chat: None,
@@ -310,4 +311,50 @@ fn a_configuration_that_goes_first_gives_way_to_the_one_before() {
     assert_eq!((world.relays().len(), &*world.relays()[0].name), (1, "kept"));
     assert_eq!(world.relays()[0].state, RelayState::Connected);
     assert_eq!(world.close_code(kept, caller), 1001);
+}
+
+#[test]
+fn a_pause_by_hand_outlives_a_new_configuration_and_a_new_key() {
+    let world = World::new();
+    let first = world.lease(|_| {});
+    let _caller = world.connect();
+    assert_eq!(world.registry.pause(Some("nobody"), true), [""; 0]);
+    assert_eq!(world.registry.pause(Some("default"), true), ["default"]);
+    let by_hand = |relay: &RelaySnapshot| relay.paused.as_ref().is_some_and(|pause| pause.by == "hand");
+    world.until(|relays| relays.iter().all(by_hand));
+    let second = world.lease(|relay| relay.request_timeout = Duration::from_secs(60));
+    drop(first);
+    assert!(world.relays().iter().all(by_hand), "{:?}", world.relays());
+    // another client, under the same name
+    let key = SecretSource::File(world.dir.file("another-key", "another"));
+    let third = world.lease(|relay| relay.api_key = key);
+    world.until(|relays| relays.len() == 2 && relays.iter().all(by_hand));
+    assert_eq!(world.registry.pause(None, false), ["default"]);
+    world.until(|relays| relays.iter().all(|relay| relay.paused.is_none()));
+    drop((second, third));
+}
+
+#[test]
+fn the_newest_configuration_that_names_a_token_decides() {
+    let world = World::new();
+    let lease = |token: Option<&str>| {
+        let mut config = world.config(|_| {});
+        config.status.token = token.map(|name| SecretSource::Env(name.to_owned()));
+        world.registry.acquire(config).unwrap()
+    };
+    let named = || {
+        let state = world.registry.lock();
+        let serving = state.servers.values().next().unwrap();
+        serving.token.source()
+    };
+    let env = |name: &str| Some(SecretSource::Env(name.to_owned()));
+    let (none, one) = (lease(None), lease(Some("ONE")));
+    assert_eq!(named(), env("ONE"));
+    let (two, without) = (lease(Some("TWO")), lease(None));
+    assert_eq!(named(), env("TWO"));
+    drop(two);
+    assert_eq!(named(), env("ONE"));
+    drop(one);
+    assert_eq!(named(), None);
+    drop((none, without));
 }

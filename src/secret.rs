@@ -75,6 +75,18 @@ impl Secret {
         parts.any(|part| text.as_bytes().windows(telling).any(|seen| seen == part))
     }
 
+    /// Whether this is the value, in a time that does not depend on where they differ.
+    #[must_use]
+    pub fn is(&self, shown: &str) -> bool {
+        let other: [u8; 32] = Sha256::digest(shown.as_bytes()).into();
+        let differing = self
+            .fingerprint()
+            .iter()
+            .zip(other)
+            .fold(0, |all, (a, b)| all | (a ^ b));
+        std::hint::black_box(differing) == 0
+    }
+
     /// A one-way name for this value: SHA-256.
     #[must_use]
     pub fn fingerprint(&self) -> [u8; 32] {
@@ -183,5 +195,9 @@ mod tests {
         assert_eq!(format!("{one:?}"), "Secret(***)");
         assert_eq!(one.fingerprint(), read("again", b"hunter2\n").unwrap().fingerprint());
         assert_ne!(one.fingerprint(), two.fingerprint());
+        assert!(one.is("hunter2"));
+        for other in ["", "hunter", "hunter22", "hunter3", "Hunter2"] {
+            assert!(!one.is(other), "{other}");
+        }
     }
 }

@@ -151,7 +151,7 @@ fn refused(result: Result<(), MetricsResult>) {
     }
 }
 
-const GAUGES: [(&str, Level); 7] = [
+const GAUGES: [(&str, Level); 8] = [
     ("relay_connected", |relay| {
         u64::from(relay.state == RelayState::Connected)
     }),
@@ -163,9 +163,10 @@ const GAUGES: [(&str, Level); 7] = [
     ("relay_requests_queued", |relay| relay.queued),
     ("relay_held_responses", |relay| relay.held_responses),
     ("relay_held_bytes", |relay| relay.held_bytes),
+    ("relay_paused", |relay| u64::from(relay.paused.is_some())),
 ];
 
-const COUNTERS: [(&str, Counts); 14] = [
+const COUNTERS: [(&str, Counts); 15] = [
     ("relay_requests_total", Counts::Whole(|totals| totals.requests)),
     (
         "relay_duplicate_requests_total",
@@ -173,6 +174,10 @@ const COUNTERS: [(&str, Counts); 14] = [
     ),
     ("relay_responses_total", Counts::By("class", classes)),
     ("relay_faults_total", Counts::By("code", |totals| totals.faults.clone())),
+    (
+        "relay_budget_refused_total",
+        Counts::By("budget", |totals| totals.not_admitted.clone()),
+    ),
     (
         "relay_resent_responses_total",
         Counts::Whole(|totals| totals.resent_responses),

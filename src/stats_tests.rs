@@ -8,7 +8,7 @@ use envoy_proxy_dynamic_modules_rust_sdk::{
 };
 
 use super::*;
-use crate::status::snapshot::ChatSnapshot;
+use crate::status::snapshot::{ChatSnapshot, PauseSnapshot};
 
 /// What the next update shows.
 static SHOWN: Mutex<Vec<RelaySnapshot>> = Mutex::new(Vec::new());
@@ -63,6 +63,8 @@ fn statistics_follow_the_snapshots() {
     relay.totals.input_tokens = 70;
     relay.totals.responses = [(200, 3), (204, 1), (503, 1)].into();
     relay.totals.faults = [("adapter_timeout".to_owned(), 1)].into();
+    relay.totals.not_admitted = [("tokens_per_day".to_owned(), 4)].into();
+    relay.paused = Some(PauseSnapshot::default());
     show(&bootstrap, &[&relay]);
     show(&bootstrap, &[&relay]);
     for (name, labels, value) in [
@@ -74,6 +76,8 @@ fn statistics_follow_the_snapshots() {
         ("relay_responses_total", &["eu", "5xx"], Some(1)),
         ("relay_faults_total", &["eu", "adapter_timeout"], Some(1)),
         ("relay_tokens_total", &["eu", "input"], Some(70)),
+        ("relay_budget_refused_total", &["eu", "tokens_per_day"], Some(4)),
+        ("relay_paused", &["eu"], Some(1)),
         // what has not happened has no series
         ("relay_tokens_total", &["eu", "output"], None),
         ("relay_replaced_total", &["eu"], None),

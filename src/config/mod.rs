@@ -8,7 +8,10 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+#[cfg(test)]
+mod admission_tests;
 mod auth_filter;
+mod budget;
 mod chat;
 pub mod defaults;
 mod duration;
@@ -21,6 +24,7 @@ mod labels;
 mod proxy;
 mod raw;
 mod relay;
+mod schedule;
 mod secret_source;
 mod status;
 mod telemetry;
@@ -32,7 +36,9 @@ mod usage_filter;
 mod warnings;
 
 pub use auth_filter::AuthFilter;
+pub use budget::Budget;
 pub use errors::{ConfigError, ConfigErrors};
+pub use schedule::Schedule;
 pub use usage_filter::UsageFilter;
 
 use std::fmt;
@@ -68,6 +74,7 @@ impl Config {
             .flat_map(|forward| &forward.headers);
         let keys = self.relays.iter().map(|relay| &relay.api_key);
         keys.chain(headers.map(|header| &header.value))
+            .chain(&self.status.token)
     }
 
     /// Reads and checks a configuration.
@@ -162,6 +169,10 @@ pub struct Relay {
     pub forward: Option<Forward>,
     /// What telemetry, the log and the status say of it, by name.
     pub labels: Vec<(String, String)>,
+    /// How much of it is served.
+    pub budget: Budget,
+    /// When it is served; always when absent.
+    pub schedule: Option<Schedule>,
 }
 
 impl Relay {
@@ -343,6 +354,8 @@ pub struct ForwardHeader {
 pub struct Status {
     /// A loopback address; port 0 picks a free one and logs it.
     pub listen: SocketAddr,
+    /// What a person who pauses and resumes relays must show; without it nobody can.
+    pub token: Option<SecretSource>,
 }
 
 /// Envoy as a gateway for clients of its own.

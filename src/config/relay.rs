@@ -7,7 +7,7 @@ use super::errors::shown;
 use super::fields::{Field, Fields};
 use super::raw::Node;
 use super::{Keepalive, ProtocolChoice, Relay, RelayUrl, ResponsePolicy, SecretSource};
-use super::{defaults, duration, forward, headers, labels, proxy, secret_source, tls, url};
+use super::{budget, defaults, duration, forward, headers, labels, proxy, schedule, secret_source, tls, url};
 use crate::protocol::{endpoint, text_only};
 
 /// Reads `relays`, each with what it says of its own `forward`; there may be none when the process is `busy` otherwise.
@@ -102,6 +102,8 @@ fn read(fields: &Fields<'_>, identity: Identity) -> Option<Read> {
     let response_headers = fields.or("response_headers", Vec::new(), |field| {
         headers::read_response_headers(&field)
     });
+    let budget = budget::read(fields);
+    let schedule = schedule::read(fields);
     let limits = limits?;
     let relay = Relay {
         name: identity.name?,
@@ -122,6 +124,8 @@ fn read(fields: &Fields<'_>, identity: Identity) -> Option<Read> {
         response_headers: response_headers?,
         forward: None,
         labels: labels?,
+        budget: budget?,
+        schedule: schedule?,
     };
     Some((relay, forward?))
 }
@@ -283,7 +287,7 @@ fn refuse_twins(items: &[Field<'_>], identities: &[Identity]) {
     }
 }
 
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 21] = [
     "name",
     "url",
     "api_key",
@@ -303,6 +307,8 @@ const KEYS: [&str; 19] = [
     "response_headers",
     "forward",
     "labels",
+    "budget",
+    "schedule",
 ];
 
 const URL: &str = "the relay's WebSocket URL, such as wss://relay.example.com/connect";

@@ -1,21 +1,27 @@
-//! `status`: where the status server listens.
+//! `status`: where the status server listens, and the token of those who pause and resume relays there.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::Status;
 use super::defaults::STATUS_LISTEN;
 use super::errors::shown;
 use super::fields::Field;
+use super::{Status, secret_source};
 
 /// Reads `status`; absent means the default address.
 pub(super) fn read(field: Option<Field<'_>>) -> Option<Status> {
     let default = parse(STATUS_LISTEN)?;
     let Some(field) = field else {
-        return Some(Status { listen: default });
+        return Some(Status {
+            listen: default,
+            token: None,
+        });
     };
-    let fields = field.object(&["listen"])?;
+    let fields = field.object(&["listen", "token"])?;
+    let listen = fields.or("listen", default, |field| listen(&field));
+    let token = fields.or("token", None, |field| secret_source::read(field).map(Some));
     Some(Status {
-        listen: fields.or("listen", default, |field| listen(&field))?,
+        listen: listen?,
+        token: token?,
     })
 }
 

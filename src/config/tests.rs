@@ -88,6 +88,8 @@ fn defaults_fill_everything_but_url_and_key() {
         response_headers: vec![],
         forward: None,
         labels: vec![],
+        budget: Budget::default(),
+        schedule: None,
     };
     assert_eq!(config.relays, [expected]);
     let forward = Forward {
@@ -284,7 +286,7 @@ fn unknown_keys_name_the_allowed_ones_and_the_closest() {
     );
     refused(
         &with_top("status", json!({"Listen": "127.0.0.1:1"})),
-        &["status.Listen: unknown key, did you mean listen?; allowed here: listen"],
+        &["status.Listen: unknown key, did you mean listen?; allowed here: listen, token"],
     );
     let lines = report(&with_relay(json!({"apiKey": "sk-live"})));
     assert!(lines[0].starts_with("relays[0].apiKey: unknown key, did you mean api_key?; allowed here: name, url,"));
@@ -584,7 +586,7 @@ fn relays_are_told_apart() {
     refused(&json!({}), &[&format!("relays: missing; {some}")]);
     let keys = "name, url, api_key, protocol, insecure, tls, proxy, keepalive, max_frame_bytes, request_timeout, \
                 shutdown_grace, max_in_flight, max_queued, max_held_bytes, paths, response_policy, \
-                response_headers, forward, labels";
+                response_headers, forward, labels, budget, schedule";
     refused(
         &json!({"relays": [3]}),
         &[&format!("relays[0]: a number; an object with the keys {keys}")],

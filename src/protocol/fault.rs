@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::Limit;
+
 /// Why this client answers a request itself. Evaluators tell a tunnel fault from a model's refusal by
 /// `error.type` = `relay_client_error` and by [`Fault::code`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +24,13 @@ pub enum Fault {
     },
     /// 429: Envoy refused the request for its rate or token budget.
     OverBudget,
+    /// 429 when a budget of this relay is spent, 503 while it is paused.
+    NotAdmitted {
+        /// Which budget, or what paused it.
+        limit: Limit,
+        /// Seconds until it makes sense to ask again.
+        retry_after: u64,
+    },
     /// 502: the adapter answered what cannot be relayed.
     AdapterInvalidResponse(Cow<'static, str>),
     /// 502: the answer does not fit one frame (`PROTOCOL §2.2`).
@@ -41,7 +50,7 @@ pub enum Fault {
 
 impl Fault {
     /// Whatever [`Fault::code`] may say.
-    pub const CODES: [&str; 11] = [
+    pub const CODES: [&str; 12] = [
         "invalid_request_frame",
         "headers_too_large",
         "path_not_allowed",
@@ -53,6 +62,7 @@ impl Fault {
         "adapter_timeout",
         "overloaded",
         "draining",
+        "paused",
     ];
 
     /// The HTTP status of the answer.
@@ -63,6 +73,13 @@ impl Fault {
             Self::PathNotAllowed => 404,
             Self::MethodNotAllowed { .. } => 405,
             Self::OverBudget => 429,
+            Self::NotAdmitted { limit, .. } => {
+                if limit.is_pause() {
+                    503
+                } else {
+                    429
+                }
+            }
             Self::AdapterInvalidResponse(_) | Self::ResponseTooLarge { .. } => 502,
             Self::AdapterUnavailable(_) | Self::AdapterTimeout | Self::Overloaded(_) | Self::Draining => 503,
         }
@@ -77,12 +94,38 @@ impl Fault {
             Self::PathNotAllowed => "path_not_allowed",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::OverBudget => "over_budget",
+            Self::NotAdmitted { limit, .. } => {
+                if limit.is_pause() {
+                    "paused"
+                } else {
+                    "over_budget"
+                }
+            }
             Self::AdapterInvalidResponse(_) => "adapter_invalid_response",
             Self::ResponseTooLarge { .. } => "response_too_large",
             Self::AdapterUnavailable(_) => "adapter_unavailable",
             Self::AdapterTimeout => "adapter_timeout",
             Self::Overloaded(_) => "overloaded",
             Self::Draining => "draining",
+        }
+    }
+
+    /// The answer's header `retry-after`, in seconds.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::NotAdmitted { retry_after, .. } => Some(*retry_after),
+            Self::InvalidRequestFrame(_)
+            | Self::HeadersTooLarge(_)
+            | Self::PathNotAllowed
+            | Self::MethodNotAllowed { .. }
+            | Self::OverBudget
+            | Self::AdapterInvalidResponse(_)
+            | Self::ResponseTooLarge { .. }
+            | Self::AdapterUnavailable(_)
+            | Self::AdapterTimeout
+            | Self::Overloaded(_)
+            | Self::Draining => None,
         }
     }
 
@@ -107,6 +150,7 @@ impl fmt::Display for Fault {
             Self::PathNotAllowed => f.write_str("path not allowed through this relay client"),
             Self::MethodNotAllowed { allow } => write!(f, "method not allowed for this path, allow: {allow}"),
             Self::OverBudget => f.write_str("over the rate or token budget set in front of the adapter"),
+            Self::NotAdmitted { limit, retry_after } => not_admitted(f, *limit, *retry_after),
             Self::AdapterInvalidResponse(what) => write!(f, "invalid response from the adapter: {what}"),
             Self::ResponseTooLarge { limit } => {
                 write!(f, "response too large to relay, a frame holds at most {limit} bytes")
@@ -116,6 +160,16 @@ impl fmt::Display for Fault {
             Self::Overloaded(what) => write!(f, "relay client overloaded: {what}"),
             Self::Draining => f.write_str("relay client is shutting down"),
         }
+    }
+}
+
+fn not_admitted(f: &mut fmt::Formatter<'_>, limit: Limit, seconds: u64) -> fmt::Result {
+    match limit {
+        Limit::RequestsPerMinute | Limit::TokensPerDay | Limit::MaxConcurrent => {
+            write!(f, "over this relay's budget {}, try again in {seconds} s", limit.name())
+        }
+        Limit::Schedule => write!(f, "this relay is paused by its schedule, which opens in {seconds} s"),
+        Limit::Hand => f.write_str("this relay is paused by its operator"),
     }
 }
 
@@ -155,6 +209,10 @@ mod tests {
             Fault::AdapterTimeout,
             Fault::Overloaded(""),
             Fault::Draining,
+            Fault::NotAdmitted {
+                limit: Limit::Hand,
+                retry_after: 1,
+            },
         ];
         assert_eq!(all.map(|fault| fault.code()), Fault::CODES);
     }

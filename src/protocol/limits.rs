@@ -18,6 +18,12 @@ pub const STABLE_AFTER: Duration = Duration::from_secs(60);
 /// Longest wait before dialling again while draining, so that held responses can still be delivered.
 pub const DRAIN_REDIAL: Duration = Duration::from_secs(1);
 
+/// `retry-after` of a pause by hand, whose end nobody knows.
+pub const PAUSE_RETRY: Duration = Duration::from_secs(60);
+
+/// `retry-after` of `max_concurrent`: an answer may come at any moment.
+pub const CONCURRENT_RETRY: Duration = Duration::from_secs(1);
+
 /// Answered requests remembered after their acknowledgement, so that a late duplicate is not forwarded again.
 /// Beyond it the oldest is forgotten.
 pub const ANSWERED_REMEMBERED: usize = 65_536;

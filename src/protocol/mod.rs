@@ -4,12 +4,13 @@
 //! that of version 1; the words after it quote a sentence that `make trace` knows. Reading order: [`frame`] (what
 //! crosses the WebSocket), [`endpoint`] (what may be asked for), [`request`] (a request frame becomes a [`ForwardRequest`]
 //! or a [`Fault`]), [`response`] (an adapter's answer becomes a response frame), [`connection`] (one WebSocket's life), [`session`] (everything that
-//! outlives a connection), [`backoff`], [`limits`].
+//! outlives a connection), [`admission`], [`backoff`], [`limits`].
 //!
 //! Driven by `relay::driver`, which owns the socket, the timers and the forwarding tasks. Deliberately absent: I/O,
 //! clocks, randomness, locks, logging, and anything about Envoy.
 #![deny(clippy::disallowed_methods)]
 
+pub mod admission;
 pub mod answered;
 pub mod backoff;
 pub mod connection;
@@ -26,6 +27,7 @@ pub mod session;
 pub mod text_only;
 mod waiting;
 
+pub use admission::Limit;
 pub use connection::{CloseFrame, Version};
 pub use fault::Fault;
 pub use request::ForwardRequest;

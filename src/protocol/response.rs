@@ -113,7 +113,13 @@ impl Response {
     /// The frame for an answer that the adapter did not give.
     #[must_use]
     pub fn from_fault(id: &RequestId, fault: &Fault) -> Self {
-        let frame = encode(id, fault.status(), JSON_HEADERS, &fault.body());
+        let headers = match fault.retry_after() {
+            Some(seconds) => {
+                json!({ "content-type": "application/json", "retry-after": seconds.to_string() }).to_string()
+            }
+            None => JSON_HEADERS.to_owned(),
+        };
+        let frame = encode(id, fault.status(), &headers, &fault.body());
         Self {
             status: fault.status(),
             frame: into_text(frame),

@@ -8,6 +8,7 @@ use std::collections::hash_map::RandomState;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::admission::Admission;
 use super::answered::Answered;
 use super::backoff::Backoff;
 use super::connection::{Connection, Due, Version};
@@ -15,11 +16,12 @@ use super::frame::Ignored;
 use super::limits::{CLOSE_TIMEOUT, DRAIN_REDIAL};
 use super::requests::{Expired, Requests};
 use super::{Fault, Response};
-use crate::config::{Keepalive, ProtocolChoice};
+use crate::config::{Budget, Keepalive, ProtocolChoice, Schedule};
 use crate::status::snapshot::{RelayState, Totals};
 
 mod drain;
 mod events;
+mod gate;
 mod inbound;
 mod outbound;
 #[cfg(test)]
@@ -43,6 +45,10 @@ pub struct Settings {
     pub max_queued: usize,
     /// Allowed paths.
     pub paths: Vec<Arc<str>>,
+    /// How much is admitted.
+    pub budget: Budget,
+    /// When requests are admitted.
+    pub schedule: Option<Schedule>,
 }
 
 /// One relay's client. `H` is a share of the byte budget, given back when dropped.
@@ -54,6 +60,7 @@ pub struct Session<H> {
     version: Option<Version>,
     backoff: Backoff,
     drain: Option<Drain>,
+    admission: Admission,
     requests: Requests<H>,
     answered: Answered,
     actions: VecDeque<Action<H>>,
@@ -90,6 +97,7 @@ impl<H> Session<H> {
     #[must_use]
     pub fn new(settings: Settings, key: RandomState) -> Self {
         Self {
+            admission: Admission::new(settings.budget, settings.schedule.clone()),
             settings,
             link: Link::WaitingForListener,
             version: None,
@@ -104,6 +112,7 @@ impl<H> Session<H> {
 
     /// Takes what happened at `now`. An input that makes no sense in the current state changes nothing.
     pub fn handle(&mut self, now: Instant, input: Input<H>) {
+        self.on_schedule(now);
         match input {
             Input::ListenerReady => self.on_listener_ready(),
             Input::Dialled => self.on_dialled(now),
@@ -118,6 +127,9 @@ impl<H> Session<H> {
             Input::DrainAsked { grace } => self.on_drain_asked(now, grace),
             Input::ReconnectAsked => self.on_reconnect_asked(),
             Input::SettingsChanged { settings, redial } => self.on_settings_changed(now, settings, redial),
+            Input::ClockRead { since_1970 } => self.on_clock_read(now, since_1970),
+            Input::PauseAsked => self.on_pause_asked(now, true),
+            Input::ResumeAsked => self.on_pause_asked(now, false),
             Input::DeadlinePassed => {}
         }
         self.on_deadlines(now);
@@ -140,7 +152,10 @@ impl<H> Session<H> {
             Link::WaitingForListener | Link::Dialling | Link::Stopped | Link::Drained => None,
         };
         let drain = self.drain.filter(|_| !self.is_finishing()).map(|drain| drain.deadline);
-        [link, drain, self.requests.deadline()].into_iter().flatten().min()
+        [link, drain, self.requests.deadline(), self.admission.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// What the client is doing.
@@ -197,6 +212,12 @@ impl<H> Session<H> {
     #[must_use]
     pub fn requests(&self) -> &Requests<H> {
         &self.requests
+    }
+
+    /// The pauses and budgets.
+    #[must_use]
+    pub fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     fn on_listener_ready(&mut self) {
@@ -340,6 +361,7 @@ impl<H> Session<H> {
 
     fn on_settings_changed(&mut self, now: Instant, settings: Settings, redial: bool) {
         self.settings = settings;
+        self.on_admission_changed(now);
         if self.drain.is_some() {
             return;
         }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, Id, JoinError, JoinHandle, JoinSet};
 
+use super::clock::clock;
 use super::lock::KeyLock;
 use super::report::{self, LastError};
 use super::socket::{Socket, SocketEvent};
@@ -54,8 +55,12 @@ pub enum Command {
     },
     /// A person asks for a new attempt.
     Reconnect,
-    /// The key, and the secrets of forwarded headers, may have changed.
+    /// The key, the secrets of forwarded headers and the wall clock may have changed.
     CheckKey,
+    /// A person asks that no new requests be admitted.
+    Pause,
+    /// A person takes that back.
+    Resume,
     /// The configuration changed.
     Reconfigure(Box<Wiring>),
 }
@@ -114,7 +119,8 @@ impl Core {
     /// A core whose session has not begun.
     #[must_use]
     pub fn new(wiring: &Wiring) -> Self {
-        let session = Session::new(settings(&wiring.relay), RandomState::new());
+        let mut session = Session::new(settings(&wiring.relay), RandomState::new());
+        session.handle(tokio::time::Instant::now().into_std(), clock());
         Self {
             session,
             last_error: None,
@@ -294,8 +300,10 @@ impl Driver {
             Some(Command::CheckKey) => {
                 self.refresh_secrets();
                 self.check_key();
-                None
+                Some(clock())
             }
+            Some(Command::Pause) => Some(Input::PauseAsked),
+            Some(Command::Resume) => Some(Input::ResumeAsked),
             Some(Command::Reconfigure(wiring)) => Some(self.reconfigure(*wiring)),
             // nobody is left who could ask for anything
             None => {
@@ -409,6 +417,8 @@ impl Driver {
             | Event::TimedOut { .. }
             | Event::ResponseExpired { .. }
             | Event::FrameIgnored(_)
+            | Event::Paused(_)
+            | Event::Resumed(_)
             | Event::DrainStarted { .. }
             | Event::DrainEnded { .. } => {}
         }
@@ -466,6 +476,8 @@ fn settings(relay: &config::Relay) -> Settings {
         max_in_flight: relay.max_in_flight,
         max_queued: relay.max_queued,
         paths: relay.paths.iter().map(|path| path.as_str().into()).collect(),
+        budget: relay.budget,
+        schedule: relay.schedule.clone(),
     }
 }
 

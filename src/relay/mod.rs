@@ -5,6 +5,7 @@
 //! (what lies under the WebSocket), `error` and `tls_fault`; `lock` (whether this process may dial at all).
 //! Deliberately absent: retries, backoff, what a refusal means, frames. The protocol core decides those.
 
+mod clock;
 mod connect;
 mod dial;
 mod driver;

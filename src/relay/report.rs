@@ -63,6 +63,18 @@ pub(super) fn report(config: &Relay, event: &Event, now: Instant) -> Option<Last
             tracing::debug!(relay, code = why.code(), "ignored a frame from the relay");
             None
         }
+        Event::Paused(by) => {
+            tracing::info!(
+                relay,
+                by = by.name(),
+                "paused: new requests are answered 503 until it is resumed"
+            );
+            None
+        }
+        Event::Resumed(by) => {
+            tracing::info!(relay, by = by.name(), "that pause is over");
+            None
+        }
         Event::DrainStarted { in_flight, held, grace } => {
             let grace = seconds(*grace);
             tracing::info!(relay, in_flight, held, "draining, up to {grace} s");

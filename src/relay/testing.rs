@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::{Keepalive, ProtocolChoice, Proxy, Relay, RelayUrl, ResponsePolicy, SecretSource, Tls};
+use crate::config::{Budget, Keepalive, ProtocolChoice, Proxy, Relay, RelayUrl, ResponsePolicy, SecretSource, Tls};
 use crate::secret::Secret;
 
 /// What a test server holds of one connection.
@@ -109,6 +109,8 @@ pub(crate) fn relay(host: &str, port: u16, tls: bool) -> Relay {
         response_headers: Vec::new(),
         forward: None,
         labels: Vec::new(),
+        budget: Budget::default(),
+        schedule: None,
     }
 }
 

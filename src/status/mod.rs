@@ -4,3 +4,4 @@
 mod routes;
 pub mod server;
 pub mod snapshot;
+pub mod token;

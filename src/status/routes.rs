@@ -24,6 +24,13 @@ pub(super) enum Asked {
     },
     /// `POST /relays/{name}/reconnect`.
     Reconnect(String),
+    /// `POST /pause`, `POST /relays/{name}/pause` and the same with `resume`; only with the token.
+    Pause {
+        /// Every relay when absent.
+        name: Option<String>,
+        /// Pause, or resume.
+        pause: bool,
+    },
 }
 
 /// A request that is not answered, and why.
@@ -53,11 +60,19 @@ pub(super) fn read(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<As
         "/drain" => Asked::Drain {
             wait: wait(uri.query())?,
         },
-        path => reconnect(path).ok_or(Refusal::NotFound)?,
+        "/pause" => Asked::Pause {
+            name: None,
+            pause: true,
+        },
+        "/resume" => Asked::Pause {
+            name: None,
+            pause: false,
+        },
+        path => one_relay(path).ok_or(Refusal::NotFound)?,
     };
     let allow = match &asked {
         Asked::Health | Asked::Ready | Asked::Status => "GET, HEAD",
-        Asked::Drain { .. } | Asked::Reconnect(_) => "POST",
+        Asked::Drain { .. } | Asked::Reconnect(_) | Asked::Pause { .. } => "POST",
     };
     if allow.split(", ").any(|allowed| allowed == method.as_str()) {
         Ok(asked)
@@ -127,9 +142,19 @@ fn wait(query: Option<&str>) -> Result<bool, Refusal> {
     }
 }
 
-fn reconnect(path: &str) -> Option<Asked> {
-    let name = path.strip_prefix("/relays/")?.strip_suffix("/reconnect")?;
-    (!name.is_empty() && !name.contains('/')).then(|| Asked::Reconnect(name.to_owned()))
+fn one_relay(path: &str) -> Option<Asked> {
+    let (name, act) = path.strip_prefix("/relays/")?.split_once('/')?;
+    let name = (!name.is_empty()).then(|| name.to_owned())?;
+    let pause = |pause| Asked::Pause {
+        name: Some(name.clone()),
+        pause,
+    };
+    match act {
+        "reconnect" => Some(Asked::Reconnect(name)),
+        "pause" => Some(pause(true)),
+        "resume" => Some(pause(false)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -154,6 +179,10 @@ mod tests {
     #[test]
     fn each_resource_has_its_methods() {
         let reconnect = Asked::Reconnect("eu-1.a_b".to_owned());
+        let pause = |name: Option<&str>, pause| Asked::Pause {
+            name: name.map(str::to_owned),
+            pause,
+        };
         let cases = [
             ("/healthz", "GET", Asked::Health),
             ("/healthz", "HEAD", Asked::Health),
@@ -161,6 +190,10 @@ mod tests {
             ("/status", "HEAD", Asked::Status),
             ("/drain", "POST", Asked::Drain { wait: false }),
             ("/relays/eu-1.a_b/reconnect", "POST", reconnect),
+            ("/pause", "POST", pause(None, true)),
+            ("/resume", "POST", pause(None, false)),
+            ("/relays/eu/pause", "POST", pause(Some("eu"), true)),
+            ("/relays/eu/resume", "POST", pause(Some("eu"), false)),
         ];
         for (target, method, asked) in cases {
             assert_eq!(ask_locally(method, target), Ok(asked), "{method} {target}");
@@ -171,11 +204,16 @@ mod tests {
         assert_eq!(ask_locally("OPTIONS", "/readyz"), reads);
         assert_eq!(ask_locally("GET", "/drain"), acts);
         assert_eq!(ask_locally("GET", "/relays/a/reconnect"), acts);
+        assert_eq!(ask_locally("GET", "/pause"), acts);
+        assert_eq!(ask_locally("GET", "/relays/a/resume"), acts);
         for target in [
             "/",
             "/status/",
             "/relays//reconnect",
             "/relays/a/b/reconnect",
+            "/relays//pause",
+            "/relays/a/pause/",
+            "/relays/a/stop",
             "/relays/a",
             "/Healthz",
         ] {

@@ -1,8 +1,8 @@
 //! The loopback status server: sockets, limits, and answers made from [`Control`].
 //!
 //! Whoever wires the module spawns it on the module's own runtime and stops it last, so that a drain can be watched to its
-//! end. It serves one request per connection: probes are rare, and nothing idle is kept. Deliberately absent: TLS, keys,
-//! anything that is not loopback (the configuration refuses other addresses), and any computing of state (`snapshot`).
+//! end. It serves one request per connection: probes are rare, and nothing idle is kept. Only pausing and resuming need a
+//! token ([`Token`]). Deliberately absent: TLS, anything that is not loopback (the configuration refuses other addresses), and any computing of state (`snapshot`).
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -30,6 +30,7 @@ use tokio::time::{sleep, timeout};
 
 use super::routes::{self, Asked, Refusal};
 use super::snapshot::ProcessSnapshot;
+use super::token::{Denied, Token};
 
 /// What the status server shows and steers.
 pub trait Control: Send + Sync + 'static {
@@ -44,6 +45,9 @@ pub trait Control: Send + Sync + 'static {
 
     /// Connects this relay now, even if it stopped for good; `false` when there is none of this name.
     fn reconnect(&self, name: &str) -> bool;
+
+    /// Pauses or resumes this relay, or every one; the names of those that there are.
+    fn pause(&self, name: Option<&str>, pause: bool) -> Vec<String>;
 }
 
 /// A running status server; dropping it ends it at once.
@@ -57,14 +61,14 @@ pub struct StatusServer {
 impl StatusServer {
     /// Starts on `handle`; binding is retried until it works, and said.
     #[must_use]
-    pub fn spawn(handle: &Handle, listen: SocketAddr, control: Arc<dyn Control>) -> Self {
-        Self::spawn_with(handle, listen, control, LIMITS)
+    pub fn spawn(handle: &Handle, listen: SocketAddr, control: Arc<dyn Control>, token: Token) -> Self {
+        Self::spawn_with(handle, listen, Served { control, token }, LIMITS)
     }
 
-    fn spawn_with(handle: &Handle, listen: SocketAddr, control: Arc<dyn Control>, limits: Limits) -> Self {
+    fn spawn_with(handle: &Handle, listen: SocketAddr, served: Served, limits: Limits) -> Self {
         let (bound, address) = watch::channel(None);
         let (stop, stopped) = oneshot::channel();
-        let task = handle.spawn(run(listen, control, limits, bound, stopped));
+        let task = handle.spawn(run(listen, served, limits, bound, stopped));
         Self {
             task,
             stop: Some(stop),
@@ -92,6 +96,13 @@ impl Drop for StatusServer {
     }
 }
 
+/// What answers are made from.
+#[derive(Clone)]
+struct Served {
+    control: Arc<dyn Control>,
+    token: Token,
+}
+
 /// What one client, or many, may cost.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
@@ -104,7 +115,7 @@ struct Limits {
 
 async fn run(
     listen: SocketAddr,
-    control: Arc<dyn Control>,
+    served: Served,
     limits: Limits,
     bound: watch::Sender<Option<SocketAddr>>,
     mut stopped: oneshot::Receiver<()>,
@@ -116,7 +127,7 @@ async fn run(
             tracing::info!("status server listens on http://{address}");
             bound.send_replace(Some(address));
         }
-        accept(&listener, &control, limits, &mut connections).await;
+        accept(&listener, &served, limits, &mut connections).await;
     };
     tokio::select! {
         () = serving => {}
@@ -148,7 +159,7 @@ async fn bind(listen: SocketAddr) -> TcpListener {
     }
 }
 
-async fn accept(listener: &TcpListener, control: &Arc<dyn Control>, limits: Limits, connections: &mut JoinSet<()>) {
+async fn accept(listener: &TcpListener, served: &Served, limits: Limits, connections: &mut JoinSet<()>) {
     let free = Arc::new(Semaphore::new(limits.connections));
     loop {
         tokio::select! {
@@ -156,7 +167,7 @@ async fn accept(listener: &TcpListener, control: &Arc<dyn Control>, limits: Limi
                 Ok((tcp, _)) => {
                     // No place: the connection is closed unanswered.
                     if let Ok(place) = Arc::clone(&free).try_acquire_owned() {
-                        let serving = serve(tcp, Arc::clone(control), limits);
+                        let serving = serve(tcp, served.clone(), limits);
                         connections.spawn(async move {
                             serving.await;
                             drop(place);
@@ -171,10 +182,10 @@ async fn accept(listener: &TcpListener, control: &Arc<dyn Control>, limits: Limi
     }
 }
 
-async fn serve(tcp: TcpStream, control: Arc<dyn Control>, limits: Limits) {
+async fn serve(tcp: TcpStream, served: Served, limits: Limits) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let control = Arc::clone(&control);
-        async move { Ok::<_, Infallible>(answer(&request, control.as_ref(), limits.drain_wait).await) }
+        let served = served.clone();
+        async move { Ok::<_, Infallible>(answer(&request, &served, limits.drain_wait).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -186,13 +197,18 @@ async fn serve(tcp: TcpStream, control: Arc<dyn Control>, limits: Limits) {
     let _ = timeout(limits.head + limits.drain_wait + limits.answer, connection).await;
 }
 
-async fn answer(request: &Request<Incoming>, control: &dyn Control, drain_wait: Duration) -> Response<Full<Bytes>> {
+async fn answer(request: &Request<Incoming>, served: &Served, drain_wait: Duration) -> Response<Full<Bytes>> {
+    let control = served.control.as_ref();
     match routes::read(request.method(), request.uri(), request.headers()) {
         Ok(Asked::Health) => text(StatusCode::OK, "ok\n".to_owned()),
         Ok(Asked::Ready) => readiness(&control.snapshot()),
         Ok(Asked::Status) => json_answer(StatusCode::OK, &control.snapshot()),
         Ok(Asked::Drain { wait }) => drain(control, wait, drain_wait).await,
         Ok(Asked::Reconnect(name)) => reconnect(control, &name),
+        Ok(Asked::Pause { name, pause }) => match served.token.check(request.headers()).await {
+            Ok(()) => pause_or_resume(control, name.as_deref(), pause),
+            Err(denied) => deny(&denied),
+        },
         Err(refusal) => refuse(refusal),
     }
 }
@@ -218,6 +234,33 @@ fn reconnect(control: &dyn Control, name: &str) -> Response<Full<Bytes>> {
     if control.reconnect(name) {
         return json_answer(StatusCode::ACCEPTED, &json!({ "reconnecting": name }));
     }
+    no_such_relay(control)
+}
+
+fn pause_or_resume(control: &dyn Control, name: Option<&str>, pause: bool) -> Response<Full<Bytes>> {
+    let names = control.pause(name, pause);
+    if names.is_empty() && name.is_some() {
+        return no_such_relay(control);
+    }
+    let done = if pause { "pausing" } else { "resuming" };
+    json_answer(StatusCode::ACCEPTED, &json!({ done: names }))
+}
+
+fn deny(denied: &Denied) -> Response<Full<Bytes>> {
+    let status = match denied {
+        Denied::NotConfigured => StatusCode::FORBIDDEN,
+        Denied::Unreadable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Denied::Wrong => StatusCode::UNAUTHORIZED,
+    };
+    let mut response = text(status, format!("{denied}\n"));
+    if status == StatusCode::UNAUTHORIZED {
+        let scheme = HeaderValue::from_static("Bearer");
+        response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+    }
+    response
+}
+
+fn no_such_relay(control: &dyn Control) -> Response<Full<Bytes>> {
     let mut names = String::new();
     for relay in control.snapshot().relays {
         let separator = if names.is_empty() { "" } else { ", " };
@@ -290,7 +333,8 @@ const RETRY_LAST: Duration = Duration::from_secs(5);
 /// After a failed accept, so that a lasting shortage does not become a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-const RESOURCES: &str = "GET /healthz, GET /readyz, GET /status, POST /drain, POST /relays/{name}/reconnect";
+const RESOURCES: &str = "GET /healthz, GET /readyz, GET /status, POST /drain, POST /relays/{name}/reconnect, \
+                         POST /pause, POST /resume, POST /relays/{name}/pause, POST /relays/{name}/resume";
 
 #[cfg(test)]
 #[path = "server_tests.rs"]

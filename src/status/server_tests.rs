@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::config::SecretSource;
+use crate::relay::testing::Scratch;
 use crate::status::snapshot::{LastError, RelaySnapshot, RelayState};
 
 /// Two relays whose first is in a state of the test's choice.
@@ -12,6 +14,8 @@ struct World {
     drains: AtomicUsize,
     drained: watch::Sender<bool>,
     reconnects: Mutex<Vec<String>>,
+    pauses: Mutex<Vec<String>>,
+    token: Token,
 }
 
 impl World {
@@ -21,6 +25,8 @@ impl World {
             drains: AtomicUsize::new(0),
             drained: watch::Sender::new(false),
             reconnects: Mutex::new(Vec::new()),
+            pauses: Mutex::new(Vec::new()),
+            token: Token::default(),
         })
     }
 }
@@ -65,13 +71,23 @@ impl Control for World {
         self.reconnects.lock().unwrap().push(name.to_owned());
         ["eu", "us"].contains(&name)
     }
+
+    fn pause(&self, name: Option<&str>, pause: bool) -> Vec<String> {
+        let told = format!("{} {pause}", name.unwrap_or("all"));
+        self.pauses.lock().unwrap().push(told);
+        let named = |relay: &&str| name.is_none_or(|name| name == *relay);
+        ["eu", "us"].into_iter().filter(named).map(str::to_owned).collect()
+    }
 }
 
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
 async fn start(world: &Arc<World>, limits: Limits) -> (StatusServer, SocketAddr) {
-    let control: Arc<dyn Control> = Arc::clone(world) as _;
-    let server = StatusServer::spawn_with(&Handle::current(), ANY, control, limits);
+    let served = Served {
+        control: Arc::clone(world) as _,
+        token: world.token.clone(),
+    };
+    let server = StatusServer::spawn_with(&Handle::current(), ANY, served, limits);
     let address = bound(&server).await;
     (server, address)
 }
@@ -196,6 +212,89 @@ async fn reconnect_reaches_the_relay_named_or_lists_the_names() {
     assert_eq!(*world.reconnects.lock().unwrap(), ["eu", "asia"]);
 }
 
+async fn steer(address: SocketAddr, target: &str, headers: &str) -> (u16, String, String) {
+    raw(
+        address,
+        &format!("POST {target} HTTP/1.1\r\nhost: {address}\r\n{headers}\r\n"),
+    )
+    .await
+}
+
+#[tokio::test]
+async fn pausing_needs_the_token_and_everything_else_none() {
+    let world = World::new(RelayState::Connected);
+    let dir = Scratch::new();
+    let (_server, address) = start(&world, LIMITS).await;
+    let right = "authorization: Bearer t0ken-71\r\n";
+    let (status, _, body) = steer(address, "/pause", right).await;
+    assert_eq!(status, 403);
+    assert!(body.contains("set status.token to {env: NAME}"), "{body}");
+    world.token.set(Some(SecretSource::File("/nonexistent/token".into())));
+    let (status, _, body) = steer(address, "/pause", right).await;
+    assert_eq!(status, 503, "{body}");
+    world
+        .token
+        .set(Some(SecretSource::File(dir.file("token", "t0ken-71\n"))));
+    for wrong in [
+        "",
+        "authorization: Bearer t0ken-72\r\n",
+        "authorization: Bearer \r\n",
+        "authorization: Basic t0ken-71\r\n",
+        "authorization: t0ken-71\r\n",
+        "authorization: Bearer t0ken-71\r\nauthorization: Bearer t0ken-71\r\n",
+    ] {
+        for target in ["/pause", "/resume", "/relays/eu/pause", "/relays/nobody/resume"] {
+            let (status, head, body) = steer(address, target, wrong).await;
+            assert_eq!(status, 401, "{target} {wrong}");
+            assert!(
+                head.contains("www-authenticate: bearer") && !body.contains("t0ken"),
+                "{head}"
+            );
+        }
+    }
+    assert_eq!(
+        world.pauses.lock().unwrap().len(),
+        0,
+        "somebody without the token paused"
+    );
+    // a file may be replaced
+    dir.file("token", "t0ken-73");
+    assert_eq!(steer(address, "/pause", right).await.0, 401);
+    assert_eq!(
+        steer(address, "/pause", "authorization: bearer t0ken-73\r\n").await.0,
+        202
+    );
+    for open in ["/healthz", "/readyz", "/status"] {
+        assert_eq!(ask(address, "GET", open).await.0 / 100, 2, "{open}");
+    }
+    assert_eq!(ask(address, "POST", "/drain").await.0, 202);
+    let elsewhere = format!("{right}origin: https://evil.test\r\n");
+    assert_eq!(steer(address, "/pause", &elsewhere).await.0, 403);
+}
+
+#[tokio::test]
+async fn one_relay_or_all_are_paused_and_resumed() {
+    let world = World::new(RelayState::Connected);
+    let dir = Scratch::new();
+    world.token.set(Some(SecretSource::File(dir.file("token", "t"))));
+    let (_server, address) = start(&world, LIMITS).await;
+    for (target, expected) in [
+        ("/pause", json!({ "pausing": ["eu", "us"] })),
+        ("/relays/us/pause", json!({ "pausing": ["us"] })),
+        ("/resume", json!({ "resuming": ["eu", "us"] })),
+        ("/relays/eu/resume", json!({ "resuming": ["eu"] })),
+    ] {
+        let (status, _, body) = steer(address, target, "authorization: Bearer t\r\n").await;
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, body), (202, expected), "{target}");
+    }
+    let (status, _, body) = steer(address, "/relays/asia/pause", "authorization: Bearer t\r\n").await;
+    assert_eq!(status, 404);
+    assert!(body.contains("there are: eu, us"), "{body}");
+    let told = world.pauses.lock().unwrap().clone();
+    assert_eq!(told, ["all true", "us true", "all false", "eu false", "asia true"]);
+}
+
 #[tokio::test]
 async fn what_is_not_there_or_not_allowed_is_told() {
     let world = World::new(RelayState::Connected);
@@ -295,7 +394,7 @@ async fn a_port_in_use_is_retried_until_it_is_free() {
     let holder = TcpListener::bind(ANY).await.unwrap();
     let listen = holder.local_addr().unwrap();
     let world = World::new(RelayState::Connected);
-    let server = StatusServer::spawn(&Handle::current(), listen, Arc::clone(&world) as _);
+    let server = StatusServer::spawn(&Handle::current(), listen, Arc::clone(&world) as _, Token::default());
     // A whole connection through the holder, so that the server had its turn.
     let (client, accepted) = tokio::join!(TcpStream::connect(listen), holder.accept());
     assert_eq!(*server.local_addr().borrow(), None);
@@ -309,7 +408,7 @@ async fn stop_ends_a_server_that_never_got_its_port() {
     let holder = TcpListener::bind(ANY).await.unwrap();
     let world = World::new(RelayState::Connected);
     let listen = holder.local_addr().unwrap();
-    let server = StatusServer::spawn(&Handle::current(), listen, Arc::clone(&world) as _);
+    let server = StatusServer::spawn(&Handle::current(), listen, Arc::clone(&world) as _, Token::default());
     server.stop().await;
     assert_eq!(Arc::strong_count(&world), 1);
 }

@@ -148,11 +148,39 @@ pub struct RelaySnapshot {
     pub held_responses: u64,
     /// Bytes of requests and responses held.
     pub held_bytes: u64,
+    /// That new requests are answered 503 `paused`, and why.
+    #[serde(default)]
+    pub paused: Option<PauseSnapshot>,
+    /// What is left of the budgets that are set.
+    #[serde(default)]
+    pub budget: BudgetSnapshot,
     /// As many as may be held.
     #[serde(default)]
     pub max_held_bytes: u64,
     /// Counts since the start.
     pub totals: Totals,
+}
+
+/// That a relay admits no new requests.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PauseSnapshot {
+    /// `hand` or `schedule`.
+    pub by: String,
+    /// Seconds since it began.
+    pub since_seconds: f64,
+    /// Seconds until the schedule opens; `null` for a pause by hand.
+    pub opens_in_seconds: Option<f64>,
+}
+
+/// What is left of one relay's budgets; absent where none is set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetSnapshot {
+    /// Requests that may begin now, of `requests_per_minute`.
+    pub requests_left: Option<u64>,
+    /// Tokens left today, of `tokens_per_day`.
+    pub tokens_left: Option<u64>,
+    /// Requests that may begin beside those that are not answered yet, of `max_concurrent`.
+    pub concurrent_left: Option<u64>,
 }
 
 impl ProcessSnapshot {
@@ -271,6 +299,10 @@ pub struct Totals {
     /// Answers that the model did not give, by `error.code`; a part of `responses`.
     #[serde(default)]
     pub faults: BTreeMap<String, u64>,
+    /// Requests refused for a budget or a pause, by which: `requests_per_minute`, `tokens_per_day`, `max_concurrent`,
+    /// `schedule`, `hand`; a part of `faults`.
+    #[serde(default)]
+    pub not_admitted: BTreeMap<String, u64>,
     /// Responses sent again after a reconnect or a duplicate request.
     pub resent_responses: u64,
     /// Responses dropped because the relay's timeout for them had passed.

@@ -82,6 +82,7 @@ pub const SESSION_CLOSED_BY: &str = "spectral_bridge.session.closed_by";
 pub const IO_DIRECTION: &str = "network.io.direction";
 pub const CHAT_PATH: &str = "spectral_bridge.chat.path";
 pub const CHAT_OUTCOME: &str = "spectral_bridge.chat.outcome";
+pub const BUDGET: &str = "spectral_bridge.budget";
 pub const SIGNAL: &str = "spectral_bridge.telemetry.signal";
 
 /// What a span and a log event may say, besides what they share with metrics.

@@ -12,6 +12,7 @@ use super::names::{self, Kind, Metric};
 use super::outlet::Outlet;
 use super::{Origin, Source};
 use crate::protocol::Fault;
+use crate::protocol::Limit;
 use crate::status::snapshot::{ChatSnapshot, ProcessSnapshot, RelaySnapshot, RelayState, Traffic};
 
 /// Tells points of one relay to the sink: a value, and the attribute that it has besides the relay's name.
@@ -177,6 +178,22 @@ static RELAYS: &[(Metric, Observe)] = &[
             sink(*count, &[KeyValue::new(names::RECONNECT_REASON, reason.clone())]);
         }
     }),
+    (names::PAUSED, |relay, sink| {
+        sink(u64::from(relay.paused.is_some()), &[])
+    }),
+    (names::NOT_ADMITTED, |relay, sink| {
+        for (budget, count) in &relay.totals.not_admitted {
+            sink(*count, &[KeyValue::new(names::BUDGET, budget.clone())]);
+        }
+    }),
+    (names::REQUESTS_LEFT, |relay, sink| {
+        let budget = &relay.budget;
+        left(Limit::RequestsPerMinute, budget.requests_left, sink);
+        left(Limit::MaxConcurrent, budget.concurrent_left, sink);
+    }),
+    (names::TOKENS_LEFT, |relay, sink| {
+        left(Limit::TokensPerDay, relay.budget.tokens_left, sink);
+    }),
 ];
 
 static CHATS: [(Metric, ObserveChat); 5] = [
@@ -204,6 +221,13 @@ static EXPORTS: [(Metric, Count); 3] = [
     (names::EXPORT_FAILURES, Outlet::failures),
     (names::DROPPED, Outlet::dropped),
 ];
+
+/// A budget that is not set has no point.
+fn left(budget: Limit, left: Option<u64>, sink: &mut Sink<'_>) {
+    if let Some(left) = left {
+        sink(left, &[KeyValue::new(names::BUDGET, budget.name())]);
+    }
+}
 
 fn states(relay: &RelaySnapshot, sink: &mut Sink<'_>) {
     for (state, name) in STATES {

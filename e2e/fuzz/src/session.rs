@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use spectral_bridge::config::{Keepalive, ProtocolChoice};
+use spectral_bridge::config::{Budget, Config, Keepalive, ProtocolChoice, Schedule};
 use spectral_bridge::protocol::frame::{self, Frame};
 use spectral_bridge::protocol::{
     Action, CloseFrame, DialFailure, Disconnect, ForwardRequest, Input, RequestId, Response, Session, Settings, Text,
@@ -96,6 +96,9 @@ impl World {
     /// The input that `code` stands for; `None` for the passing of time.
     fn input(&mut self, code: u8, script: &mut impl Iterator<Item = u8>) -> Option<Input<Hold>> {
         let mut byte = || script.next().unwrap_or(0);
+        if let Some(input) = gate(code, &mut byte) {
+            return Some(input);
+        }
         Some(match code % 24 {
             0 => Input::ListenerReady,
             1 => Input::Dialled,
@@ -266,6 +269,10 @@ impl World {
     fn check(&self) {
         let requests = self.session.requests();
         assert!(requests.forwarding() <= MAX_IN_FLIGHT, "max_in_flight exceeded");
+        assert!(
+            requests.forwarding() + requests.queued() <= 9,
+            "max_concurrent exceeded"
+        );
         assert!(requests.queued() <= MAX_QUEUED, "max_queued exceeded");
         assert_eq!(requests.forwarding(), self.at_adapter.len(), "requests at the adapter");
         let most = requests.queued() + requests.held() + self.at_adapter.len();
@@ -277,6 +284,21 @@ impl World {
         if self.session.state() == RelayState::BackingOff {
             assert!(self.session.retry_at().is_some(), "backing off for ever");
         }
+    }
+}
+
+/// Pauses by hand and a clock that jumps, across the schedule's hours and across days.
+fn gate(code: u8, byte: &mut impl FnMut() -> u8) -> Option<Input<Hold>> {
+    match code {
+        251 => Some(Input::PauseAsked),
+        252 => Some(Input::ResumeAsked),
+        253 => Some(Input::ClockRead {
+            since_1970: Duration::from_secs(u64::from(byte()) * 1800),
+        }),
+        254 => Some(Input::ClockRead {
+            since_1970: Duration::MAX,
+        }),
+        _ => None,
     }
 }
 
@@ -314,6 +336,15 @@ fn disconnect(choice: u8) -> Disconnect {
     }
 }
 
+/// Open on Thursdays and in the night to Monday, once somebody tells the time.
+fn schedule() -> Option<Schedule> {
+    let windows = r#"[{"days":["thu"],"from":"00:00","to":"12:00","utc_offset":"Z"},
+        {"days":["sun"],"from":"22:00","to":"06:00","utc_offset":"-05:00"}]"#;
+    let config = format!(r#"{{"relays":[{{"url":"wss://r/connect","api_key":{{"env":"K"}},"schedule":{windows}}}]}}"#);
+    let config = Config::from_json(config.as_bytes()).expect("a configuration");
+    config.relays.into_iter().find_map(|relay| relay.schedule)
+}
+
 fn settings() -> Settings {
     Settings {
         protocol: ProtocolChoice::Auto,
@@ -325,6 +356,12 @@ fn settings() -> Settings {
         max_in_flight: MAX_IN_FLIGHT,
         max_queued: MAX_QUEUED,
         paths: vec!["/v1/chat/completions".into(), "/v1/responses".into()],
+        budget: Budget {
+            requests_per_minute: Some(12),
+            tokens_per_day: Some(1000),
+            max_concurrent: Some(9),
+        },
+        schedule: schedule(),
     }
 }
 

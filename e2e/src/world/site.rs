@@ -20,6 +20,8 @@ pub enum Shipped {
     Sidecar,
     /// `envoy/mesh-filter.yaml`: the HTTP filter.
     MeshFilter,
+    /// `envoy/budgets.yaml`: the bootstrap extension, with budgets, a schedule and a token.
+    Budgets,
 }
 
 /// What a site is made from; change it before [`Plan::start`].
@@ -291,6 +293,7 @@ impl Shipped {
         workspace().join(match self {
             Self::Sidecar => "envoy/sidecar.yaml",
             Self::MeshFilter => "envoy/mesh-filter.yaml",
+            Self::Budgets => "envoy/budgets.yaml",
         })
     }
 }

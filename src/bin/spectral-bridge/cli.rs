@@ -14,6 +14,9 @@ pub const ENVOY_ENV: &str = "SPECTRAL_BRIDGE_ENVOY";
 /// The directory of the module when it is not next to this program.
 pub const LIB_DIR_ENV: &str = "SPECTRAL_BRIDGE_LIB_DIR";
 
+/// The variable that holds the token for `pause` and `resume`; no option, for the same reason.
+pub const STATUS_TOKEN_ENV: &str = "SPECTRAL_BRIDGE_STATUS_TOKEN";
+
 /// The relay that the Python client connects to by default.
 pub const DEFAULT_RELAY_URL: &str = "wss://bridge.spectral.principled.app/connect";
 
@@ -41,6 +44,12 @@ pub enum Command {
     /// Show a running instance; also an exec probe
     #[command(after_help = STATUS_HELP)]
     Status(StatusArgs),
+    /// Answer new requests 503 until resumed; those in flight finish, the connection stays
+    #[command(after_help = PAUSE_HELP)]
+    Pause(PauseArgs),
+    /// Take a pause back
+    #[command(after_help = PAUSE_HELP)]
+    Resume(PauseArgs),
     /// Internal: bind this process to its parent's life, then become Envoy
     #[command(hide = true)]
     RunEnvoy(RunEnvoyArgs),
@@ -117,10 +126,14 @@ pub struct RelayArgs {
     /// Loopback port of the status server; 0 takes a free one and logs it [default: 8841]
     #[arg(long, value_name = "PORT")]
     pub status_port: Option<u16>,
+
+    /// Let whoever shows the value of this variable pause and resume relays (see `pause --help`)
+    #[arg(long, value_name = "NAME")]
+    pub status_token_env: Option<String>,
 }
 
 /// Every option of [`RelayArgs`], by argument id.
-const RELAY_OPTIONS: [&str; 9] = [
+const RELAY_OPTIONS: [&str; 10] = [
     "relay_url",
     "insecure_relay",
     "ca_file",
@@ -130,6 +143,7 @@ const RELAY_OPTIONS: [&str; 9] = [
     "shutdown_grace",
     "target_key_env",
     "status_port",
+    "status_token_env",
 ];
 
 /// Options about Envoy.
@@ -175,6 +189,18 @@ pub struct StatusArgs {
     /// Only ask whether the module runs, connected or not (a liveness probe)
     #[arg(long)]
     pub live: bool,
+}
+
+/// Options of `pause` and `resume`.
+#[derive(Debug, Clone, Args)]
+pub struct PauseArgs {
+    /// Where the status server listens
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8841")]
+    pub address: String,
+
+    /// Only this relay [default: every one]
+    #[arg(long, value_name = "NAME", value_parser = relay_name)]
+    pub relay: Option<String>,
 }
 
 /// Options of the hidden command.
@@ -236,6 +262,16 @@ impl LogLevel {
     }
 }
 
+/// As the configuration names relays; it becomes part of a URL.
+fn relay_name(text: &str) -> Result<String, String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    if !text.is_empty() && text.bytes().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("a relay's name, of A-Z a-z 0-9 . _ -".to_owned())
+    }
+}
+
 /// Seconds, fractions allowed, as the Python client takes them. The range is the configuration's business.
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
@@ -277,6 +313,16 @@ where DIR has libspectral_bridge.so.";
 const STATUS_HELP: &str = "\
 Exit codes: 0 every relay is connected, 1 running but not ready, 2 not reachable.
 With --live: 0 running, 2 not reachable.";
+
+const PAUSE_HELP: &str = "\
+The token that status.token of the configuration names (start --status-token-env) is read from
+SPECTRAL_BRIDGE_STATUS_TOKEN.
+
+Examples:
+  spectral-bridge pause
+  spectral-bridge resume --relay default
+
+Exit codes: 0 done, 1 refused, 2 not reachable.";
 
 #[cfg(test)]
 mod tests {
@@ -338,6 +384,8 @@ mod tests {
             ("spectral-bridge start --target x --concurrency 0", "1..=1024"),
             ("spectral-bridge start --target x --api-key k", "--api-key"),
             ("spectral-bridge status --json --live", "cannot be used with"),
+            ("spectral-bridge pause --relay a/../b", "a relay's name"),
+            ("spectral-bridge resume --token t", "--token"),
             ("spectral-bridge", "Usage"),
         ] {
             let error = Cli::try_parse_from(line.split_whitespace()).unwrap_err();
@@ -358,6 +406,7 @@ mod tests {
             "--shutdown-grace 1",
             "--target-key-env K",
             "--status-port 0",
+            "--status-token-env T",
         ] {
             let line = format!("spectral-bridge start --target x --config f {option}");
             let error = start(&line).unwrap_err();

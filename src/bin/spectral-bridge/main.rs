@@ -1,7 +1,7 @@
 //! The launcher: one command that starts Envoy with the module, with the habits of the Python command line client.
 //!
 //! Reading order: `cli` (what a user may ask for), `settings` (from options to the module's configuration), `target`
-//! (where the model is), `bootstrap` (the Envoy configuration), `envoy` (finding and running it), `logs`, `status`.
+//! (where the model is), `bootstrap` (the Envoy configuration), `envoy` (finding and running it), `logs`, `status`, `pause`.
 //! Deliberately absent: speaking the protocol. The module inside Envoy does that, whoever starts Envoy.
 #![forbid(unsafe_code)]
 
@@ -9,6 +9,7 @@ mod bootstrap;
 mod cli;
 mod envoy;
 mod logs;
+mod pause;
 mod private_dir;
 mod settings;
 mod start;
@@ -30,6 +31,8 @@ fn main() -> ExitCode {
         Command::Start(options) => start::start(&options),
         Command::Config(options) => start::print_config(&options),
         Command::Status(options) => Ok(status::run(&options)),
+        Command::Pause(options) => Ok(pause::run(&options, "pause")),
+        Command::Resume(options) => Ok(pause::run(&options, "resume")),
         Command::RunEnvoy(options) => Err(envoy::become_envoy(&options)),
     };
     outcome.unwrap_or_else(|refusal| {

@@ -88,7 +88,12 @@ fn from_options(options: &RelayArgs, relay_url_env: Option<String>) -> Result<Va
         .map(|name| object("headers", object("authorization", bearer(name))));
     root.insert("forward".into(), headers.unwrap_or_default());
     let port = options.status_port.unwrap_or(DEFAULT_STATUS_PORT);
-    root.insert("status".into(), object("listen", format!("127.0.0.1:{port}").into()));
+    let mut status = Mapping::new();
+    status.insert("listen".into(), format!("127.0.0.1:{port}").into());
+    if let Some(variable) = &options.status_token_env {
+        status.insert("token".into(), object("env", variable.as_str().into()));
+    }
+    root.insert("status".into(), status.into());
     Ok(root.into())
 }
 
@@ -207,7 +212,7 @@ fn explain(errors: &ConfigErrors, file: Option<&Path>) -> Refusal {
     lines.join("\n       ")
 }
 
-const OPTIONS: [(&str, &str); 8] = [
+const OPTIONS: [(&str, &str); 9] = [
     ("relays[0].url:", "--relay-url (or SPECTRAL_BRIDGE_RELAY_URL):"),
     ("relays[0].tls.ca_file:", "--ca-file:"),
     ("relays[0].tls:", "--ca-file:"),
@@ -215,6 +220,7 @@ const OPTIONS: [(&str, &str); 8] = [
     ("relays[0].request_timeout:", "--request-timeout:"),
     ("relays[0].shutdown_grace:", "--shutdown-grace:"),
     ("forward.headers.authorization.env:", "--target-key-env:"),
+    ("status.token.env:", "--status-token-env:"),
     ("forward.to:", "the private directory:"),
 ];
 

@@ -53,10 +53,11 @@ fn every_option_reaches_the_module() {
     let roots = TempFile::new("roots.pem", "");
     let line = format!(
         "--relay-url wss://r:1/connect --ca-file {} --protocol 2 --max-ws-message-bytes 131072 --request-timeout 1.5 \
-         --shutdown-grace 0 --target-key-env MODEL_KEY --status-port 0",
+         --shutdown-grace 0 --target-key-env MODEL_KEY --status-port 0 --status-token-env TOKEN",
         roots.0.display()
     );
     let config = build(&line).unwrap().config;
+    assert_eq!(config.status.token, Some(SecretSource::Env("TOKEN".into())));
     let relay = &config.relays[0];
     assert_eq!(relay.url.to_string(), "wss://r:1/connect");
     assert_eq!(relay.tls.ca_file.as_deref(), Some(roots.0.as_path()));

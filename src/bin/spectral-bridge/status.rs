@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::Method;
+use http::header::{AUTHORIZATION, HOST};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use spectral_bridge::status::snapshot::{
-    ChatSnapshot, ChatState, ExportSnapshot, ProcessSnapshot, RelaySnapshot, RelayState,
+    ChatSnapshot, ChatState, ExportSnapshot, PauseSnapshot, ProcessSnapshot, RelaySnapshot, RelayState,
 };
 use tokio::net::TcpStream;
 
@@ -51,15 +52,7 @@ pub struct Answer {
 /// Nothing answers there, or something else does.
 pub async fn ask(options: &StatusArgs) -> Result<Answer, Refusal> {
     let path = if options.live { "/healthz" } else { "/status" };
-    let fetched = tokio::time::timeout(PATIENCE, fetch(&options.address, path)).await;
-    let (status, body) = fetched
-        .unwrap_or_else(|_| Err(format!("no answer within {} seconds", PATIENCE.as_secs())))
-        .map_err(|why| {
-            format!(
-                "{}: {why}; is spectral-bridge running, and is this its status address?",
-                options.address
-            )
-        })?;
+    let (status, body) = fetch(&options.address, Method::GET, path, None).await?;
     if status != http::StatusCode::OK {
         return Err(format!("{}: answered {status} to GET {path}", options.address));
     }
@@ -79,16 +72,39 @@ pub async fn ask(options: &StatusArgs) -> Result<Answer, Refusal> {
     })
 }
 
-async fn fetch(address: &str, path: &str) -> Result<(http::StatusCode, Bytes), String> {
+/// One request to the status server, with this token.
+///
+/// # Errors
+/// Nothing answers there.
+pub async fn fetch(
+    address: &str,
+    method: Method,
+    path: &str,
+    token: Option<&str>,
+) -> Result<(http::StatusCode, Bytes), Refusal> {
+    let fetched = tokio::time::timeout(PATIENCE, exchange(address, method, path, token)).await;
+    fetched
+        .unwrap_or_else(|_| Err(format!("no answer within {} seconds", PATIENCE.as_secs())))
+        .map_err(|why| format!("{address}: {why}; is spectral-bridge running, and is this its status address?"))
+}
+
+async fn exchange(
+    address: &str,
+    method: Method,
+    path: &str,
+    token: Option<&str>,
+) -> Result<(http::StatusCode, Bytes), String> {
     let stream = TcpStream::connect(address).await.map_err(|e| e.to_string())?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|e| e.to_string())?;
     // Ends by itself when the answer is complete and the sender dropped.
     tokio::spawn(connection);
-    let request = http::Request::get(path)
-        .header(HOST, address)
-        .body(Empty::<Bytes>::new());
+    let mut request = http::Request::builder().method(method).uri(path).header(HOST, address);
+    if let Some(token) = token {
+        request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+    }
+    let request = request.body(Empty::<Bytes>::new());
     let response = sender
         .send_request(request.map_err(|e| e.to_string())?)
         .await
@@ -188,6 +204,9 @@ fn describe_relay(relay: &RelaySnapshot) -> String {
             .collect();
         let _ = write!(text, "\n  labels   {}", labels.join(", "));
     }
+    if let Some(pause) = &relay.paused {
+        text.push_str(&describe_pause(pause));
+    }
     if let Some(error) = &relay.last_error {
         let _ = write!(
             text,
@@ -234,6 +253,7 @@ fn describe_relay(relay: &RelaySnapshot) -> String {
     if unknown > 0 {
         let _ = write!(text, " ({unknown} answers without usage)");
     }
+    text.push_str(&describe_budget(relay));
     let _ = write!(
         text,
         "\n  traffic  {} received, {} sent, {} connections, {} lost, {} replaced",
@@ -244,6 +264,35 @@ fn describe_relay(relay: &RelaySnapshot) -> String {
         totals.replaced
     );
     text
+}
+
+fn describe_pause(pause: &PauseSnapshot) -> String {
+    let mut text = format!("\n  paused   by {} for {}", pause.by, span(pause.since_seconds));
+    if let Some(seconds) = pause.opens_in_seconds {
+        let _ = write!(text, ", opens in {}", span(seconds));
+    }
+    text
+}
+
+/// Nothing where no budget is set and nothing was refused.
+fn describe_budget(relay: &RelaySnapshot) -> String {
+    let budget = &relay.budget;
+    let left = [
+        (budget.requests_left, "requests left this minute"),
+        (budget.tokens_left, "tokens left today"),
+        (budget.concurrent_left, "more at once"),
+    ];
+    let left = left
+        .iter()
+        .filter_map(|(left, what)| Some(format!("{} {what}", (*left)?)));
+    let refused = relay.totals.not_admitted.iter();
+    let refused = refused.map(|(limit, count)| format!("{count} refused by {limit}"));
+    let all: Vec<String> = left.chain(refused).collect();
+    if all.is_empty() {
+        String::new()
+    } else {
+        format!("\n  budget   {}", all.join(", "))
+    }
 }
 
 fn describe_export(signal: &str, export: &ExportSnapshot) -> String {

@@ -104,6 +104,28 @@ async fn a_connected_instance_is_ready() {
 }
 
 #[tokio::test]
+async fn a_pause_and_what_is_left_of_the_budgets_are_shown() {
+    let mut snapshot = snapshot(RelayState::Connected);
+    let relay = &mut snapshot.relays[0];
+    relay.paused = Some(PauseSnapshot {
+        by: "schedule".into(),
+        since_seconds: 61.0,
+        opens_in_seconds: Some(7200.5),
+    });
+    relay.budget.requests_left = Some(0);
+    relay.budget.tokens_left = Some(1234);
+    relay.totals.not_admitted = [("requests_per_minute".into(), 3), ("schedule".into(), 1)].into();
+    let answer = answer_to(&snapshot).await;
+    assert!(answer.ready, "a paused relay is ready");
+    for line in [
+        "  paused   by schedule for 1m 1s, opens in 2h 0m\n",
+        "  budget   0 requests left this minute, 1234 tokens left today, 3 refused by requests_per_minute, 1 refused by schedule\n",
+    ] {
+        assert!(answer.text.contains(line), "{}", answer.text);
+    }
+}
+
+#[tokio::test]
 async fn exports_that_fail_and_answers_without_usage_are_shown() {
     let mut snapshot = snapshot(RelayState::Connected);
     snapshot.relays[0].totals.usage_missing = [("absent".into(), 2), ("null".into(), 1)].into();

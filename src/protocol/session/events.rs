@@ -8,7 +8,7 @@ use http::HeaderMap;
 use super::Settings;
 use crate::protocol::connection::{CloseFrame, Version};
 use crate::protocol::frame::Ignored;
-use crate::protocol::{ForwardRequest, RequestId, Response, Text};
+use crate::protocol::{ForwardRequest, Limit, RequestId, Response, Text};
 
 /// What happened.
 #[derive(Debug)]
@@ -59,6 +59,15 @@ pub enum Input<H> {
         /// Whether an open connection must be made anew.
         redial: bool,
     },
+    /// The wall clock shows this; told at the start, and now and then, since it may be set.
+    ClockRead {
+        /// Since 1970-01-01 00:00 UTC.
+        since_1970: Duration,
+    },
+    /// A person asks that no new requests be admitted.
+    PauseAsked,
+    /// A person takes that back.
+    ResumeAsked,
     /// The instant of [`super::Session::deadline`] has come.
     DeadlinePassed,
 }
@@ -140,6 +149,10 @@ pub enum Event {
     },
     /// A frame was ignored.
     FrameIgnored(Ignored),
+    /// New requests are answered 503 from now on, by [`Limit::Hand`] or [`Limit::Schedule`].
+    Paused(Limit),
+    /// That is over.
+    Resumed(Limit),
     /// A drain began.
     DrainStarted {
         /// Requests not answered yet.

@@ -115,8 +115,9 @@ impl<H> Session<H> {
         self.totals.requests += 1;
         // PROTOCOL §2.5: counted from when it receives the request
         let deadline = now + self.settings.request_timeout;
-        match self.admit(&id, payload, text, hold) {
+        match self.admit(now, &id, payload, text, hold) {
             Ok((asked, hold)) => {
+                self.admission.on_admitted(now);
                 let Asked {
                     method,
                     path,
@@ -151,6 +152,7 @@ impl<H> Session<H> {
     /// Checks that a new request may be forwarded and that there is room for it.
     fn admit(
         &self,
+        now: Instant,
         id: &RequestId,
         payload: Option<&Payload<'_>>,
         text: &Text,
@@ -160,7 +162,10 @@ impl<H> Session<H> {
         if self.drain.is_some() {
             return Err(Fault::Draining);
         }
+        self.admission.check_pause(now)?;
         let asked = request::check(id, payload, text, &self.settings.paths)?;
+        let unanswered = self.requests.queued() + self.requests.forwarding();
+        self.admission.check_budget(now, unanswered)?;
         let hold = hold.ok_or(Fault::Overloaded("max_held_bytes reached"))?;
         if self.requests.queued() >= self.settings.max_queued
             && self.requests.forwarding() >= self.settings.max_in_flight
@@ -173,6 +178,9 @@ impl<H> Session<H> {
     fn refuse(&mut self, now: Instant, id: RequestId, deadline: Instant, fault: &Fault, trace: HeaderMap) {
         let response = Response::from_fault(&id, fault);
         self.count(&response);
+        if let Fault::NotAdmitted { limit, .. } = fault {
+            *self.totals.not_admitted.entry(limit.name().to_owned()).or_default() += 1;
+        }
         self.actions.push_back(Action::Report(Event::Refused {
             id: id.clone(),
             code: fault.code(),

@@ -12,6 +12,7 @@ impl<H> Session<H> {
         // cancelled or timed out meanwhile: already answered
         if self.requests.is_forwarding(id) {
             self.count(&response);
+            self.spend(now, &response);
             if let Some(code) = response.fault {
                 self.actions
                     .push_back(Action::Report(Event::Faulted { id: id.clone(), code }));

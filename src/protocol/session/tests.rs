@@ -1,6 +1,7 @@
 //! Tier 1: what goes in, then what comes out, one file per concern. Tier 2: `model`.
 
 mod acks;
+mod admission;
 mod backoff;
 mod bounds;
 mod drain;

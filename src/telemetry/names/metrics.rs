@@ -333,6 +333,30 @@ pub const FAULTS: Metric = counter(
     &[RELAY_NAME, ERROR_TYPE],
     "Responses that the adapter did not give; a part of the responses.",
 );
+pub const PAUSED: Metric = up_down(
+    "spectral_bridge.relay.paused",
+    "{relay}",
+    &[RELAY_NAME],
+    "1 while new requests are answered 503 by hand or by schedule, else 0.",
+);
+pub const NOT_ADMITTED: Metric = counter(
+    "spectral_bridge.relay.budget.refused",
+    "{request}",
+    &[RELAY_NAME, BUDGET],
+    "Requests refused for a budget or a pause; a part of the faults.",
+);
+pub const REQUESTS_LEFT: Metric = up_down(
+    "spectral_bridge.relay.budget.requests",
+    "{request}",
+    &[RELAY_NAME, BUDGET],
+    "Requests that may begin now, of a budget that is set.",
+);
+pub const TOKENS_LEFT: Metric = up_down(
+    "spectral_bridge.relay.budget.tokens",
+    "{token}",
+    &[RELAY_NAME, BUDGET],
+    "Tokens that are left, of a budget that is set.",
+);
 pub const RESENT_RESPONSES: Metric = counter(
     "spectral_bridge.relay.responses.resent",
     "{response}",
@@ -486,6 +510,10 @@ pub static METRICS: &[Metric] = &[
     DISCONNECTS,
     REPLACED,
     RECONNECTS,
+    PAUSED,
+    NOT_ADMITTED,
+    REQUESTS_LEFT,
+    TOKENS_LEFT,
     USAGE_MISSING,
     SESSIONS_ACTIVE,
     SESSION_DURATION,

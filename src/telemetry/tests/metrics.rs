@@ -3,7 +3,7 @@
 use opentelemetry_proto::tonic::metrics::v1::AggregationTemporality;
 
 use super::*;
-use crate::status::snapshot::{ChatSnapshot, RelaySnapshot, RelayState};
+use crate::status::snapshot::{ChatSnapshot, PauseSnapshot, RelaySnapshot, RelayState};
 use crate::telemetry::names::{Kind, METRICS};
 
 async fn told(variables: &[(&str, &str)], tell: impl FnOnce(&Telemetry)) -> Vec<Metric> {
@@ -413,6 +413,9 @@ fn busy() -> ProcessSnapshot {
         max_held_bytes: 18,
         ..RelaySnapshot::default()
     };
+    relay.paused = Some(PauseSnapshot::default());
+    relay.budget.requests_left = Some(20);
+    relay.budget.tokens_left = Some(21);
     let totals = &mut relay.totals;
     totals.requests = 5;
     totals.duplicate_requests = 6;
@@ -424,6 +427,7 @@ fn busy() -> ProcessSnapshot {
     totals.disconnects = 13;
     totals.replaced = 14;
     totals.reconnects = [("connect".to_owned(), 15)].into();
+    totals.not_admitted = [("max_concurrent".to_owned(), 18), ("hand".to_owned(), 19)].into();
     totals.received.request.add(16);
     totals.sent.response.add(17);
     let mut chat = ChatSnapshot {
@@ -470,6 +474,7 @@ async fn the_relays_figures_are_those_of_the_status() {
         ("connections", 12),
         ("disconnects", 13),
         ("replaced", 14),
+        ("paused", 1),
     ] {
         assert_eq!(seen(name), [(expect(&[relay]), value.to_string())], "{name}");
     }
@@ -478,11 +483,17 @@ async fn the_relays_figures_are_those_of_the_status() {
     assert_eq!(seen("responses"), [by(status, "200", 7), by(status, "503", 8)]);
     let (some, none): (Vec<_>, Vec<_>) = seen("faults").into_iter().partition(|(_, value)| value != "0");
     assert_eq!(some, [by("error.type", r#""adapter_timeout""#, 9)]);
-    assert!(none.len() == 10 && none.contains(&by("error.type", r#""overloaded""#, 0)));
+    assert!(none.len() == 11 && none.contains(&by("error.type", r#""overloaded""#, 0)));
     assert_eq!(
         seen("reconnects"),
         [by("spectral_bridge.reconnect.reason", r#""connect""#, 15)]
     );
+    let budget = "spectral_bridge.budget";
+    let refused = [by(budget, r#""hand""#, 19), by(budget, r#""max_concurrent""#, 18)];
+    assert_eq!(seen("budget.refused"), refused);
+    // of those that are not set there is nothing left to tell
+    assert_eq!(seen("budget.requests"), [by(budget, r#""requests_per_minute""#, 20)]);
+    assert_eq!(seen("budget.tokens"), [by(budget, r#""tokens_per_day""#, 21)]);
     let states: Vec<_> = seen("state").into_iter().filter(|(_, value)| value == "1").collect();
     assert_eq!(states, [by("spectral_bridge.relay.state", r#""connected""#, 1)]);
     assert_eq!(seen("state").len(), 8);

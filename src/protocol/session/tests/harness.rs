@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::super::{Action, DialFailure, Disconnect, Event, Input, Session, Settings};
-use crate::config::{Keepalive, ProtocolChoice};
+use crate::config::{Budget, Keepalive, ProtocolChoice};
+use crate::protocol::response::{AdapterAnswer, Policy};
 use crate::protocol::{CloseFrame, ForwardRequest, RequestId, Response, Text, Version};
 
 /// A share of the byte budget: counted while it lives.
@@ -64,6 +65,8 @@ impl Script {
             max_in_flight: 512,
             max_queued: 16_384,
             paths: vec!["/v1/chat/completions".into(), "/v1/responses".into()],
+            budget: Budget::default(),
+            schedule: None,
         };
         change(&mut settings);
         let epoch = Instant::now();
@@ -150,6 +153,10 @@ impl Script {
     /// The next deadline, in milliseconds from the start.
     pub(super) fn deadline_at(&self) -> Option<u128> {
         self.session.deadline().map(|due| self.millis(due))
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.now
     }
 
     pub(super) fn millis(&self, instant: Instant) -> u128 {
@@ -247,6 +254,21 @@ impl Script {
         self.answer_with(id, None)
     }
 
+    /// The adapter answers with status 200 and reports these tokens.
+    pub(super) fn answer_using(&mut self, id: &str, input: u64, output: u64) -> &mut Self {
+        drop(self.at_adapter.remove(id));
+        let body = format!(r#"{{"usage":{{"prompt_tokens":{input},"completion_tokens":{output}}}}}"#);
+        let answer = AdapterAnswer {
+            status: 200,
+            headers: &http::HeaderMap::new(),
+            body: body.as_bytes(),
+        };
+        let id = RequestId::from(id);
+        let response = Response::from_adapter(&id, &answer, &Policy::Passthrough(&[]), 1 << 24);
+        let hold = Some(Hold::new(&self.holds));
+        self.input(Input::Forwarded { id, response, hold })
+    }
+
     fn answer_with(&mut self, id: &str, hold: Option<Hold>) -> &mut Self {
         drop(self.at_adapter.remove(id));
         let frame = format!(
@@ -290,6 +312,21 @@ impl Script {
         self.input(Input::DrainAsked {
             grace: Duration::from_secs(grace),
         })
+    }
+
+    /// The wall clock, in seconds since 1970.
+    pub(super) fn clock(&mut self, seconds: u64) -> &mut Self {
+        self.input(Input::ClockRead {
+            since_1970: Duration::from_secs(seconds),
+        })
+    }
+
+    pub(super) fn pause(&mut self) -> &mut Self {
+        self.input(Input::PauseAsked)
+    }
+
+    pub(super) fn resume(&mut self) -> &mut Self {
+        self.input(Input::ResumeAsked)
     }
 
     pub(super) fn reconnect_asked(&mut self) -> &mut Self {
@@ -387,6 +424,8 @@ fn told(event: &Event) -> String {
         Event::Acknowledged { waited } => format!("acknowledged after {}", waited.as_secs()),
         Event::ResponseExpired { id } => format!("expired {}", id.as_str()),
         Event::FrameIgnored(why) => format!("ignored {}", why.code()),
+        Event::Paused(by) => format!("paused by {}", by.name()),
+        Event::Resumed(by) => format!("resumed by {}", by.name()),
         Event::DrainStarted { in_flight, held, .. } => format!("draining {in_flight} in flight, {held} held"),
         Event::DrainEnded {
             unfinished,

@@ -105,3 +105,54 @@ async fn secrets_are_read_again_when_they_may_have_changed() {
         assert!(n < 200, "the new secret was never read");
     }
 }
+
+#[tokio::test]
+async fn a_paused_client_answers_what_it_has_and_refuses_what_comes() {
+    let mut rig = Rig::with(|relay| relay.budget.max_concurrent = Some(1)).await;
+    let mut caller = rig.relay.connect().await;
+    caller.request("r-1").await;
+    caller.hears_ack("r-1").await;
+    let arrival = rig.adapter.arrival().await;
+    caller.request("r-2").await;
+    caller.hears_ack("r-2").await;
+    let (status, body) = caller.hears_response("r-2").await;
+    assert_eq!((status, &body["error"]["code"]), (429, &"over_budget".into()));
+    rig.command(Command::Pause).await;
+    rig.until(|core| core.session.admission().pause_at(core.state_since).is_some())
+        .await;
+    arrival.answer("1");
+    assert_eq!(caller.hears_response("r-1").await, (200, 1.into()));
+    caller.request("r-3").await;
+    caller.hears_ack("r-3").await;
+    let (status, body) = caller.hears_response("r-3").await;
+    assert_eq!((status, &body["error"]["code"]), (503, &"paused".into()));
+    rig.command(Command::Resume).await;
+    rig.until(|core| core.session.admission().pause_at(core.state_since).is_none())
+        .await;
+    caller.request("r-4").await;
+    caller.hears_ack("r-4").await;
+    rig.adapter.arrival().await.answer("4");
+    assert_eq!(caller.hears_response("r-4").await, (200, 4.into()));
+    assert_eq!(rig.core().session.totals().connections, 1);
+}
+
+/// Without the wall clock a schedule would never close.
+#[tokio::test]
+async fn a_client_knows_the_time_from_its_start() {
+    let text = r#"{"relays":[{"url":"wss://r/connect","api_key":{"env":"K"},"schedule":
+        [{"from":"00:00","to":"12:00","utc_offset":"Z"},{"from":"12:00","to":"23:59","utc_offset":"Z"}]}]}"#;
+    let schedule = config::Config::from_json(text.as_bytes())
+        .unwrap()
+        .relays
+        .remove(0)
+        .schedule;
+    let rig = Rig::with(|relay| relay.schedule = schedule).await;
+    let due = rig
+        .core()
+        .session
+        .admission()
+        .deadline()
+        .expect("it closes before midnight");
+    let wait = due.saturating_duration_since(tokio::time::Instant::now().into_std());
+    assert!(wait <= Duration::from_secs(86_400), "{wait:?}");
+}

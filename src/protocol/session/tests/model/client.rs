@@ -37,7 +37,7 @@ pub(super) struct Client {
 impl Client {
     #[expect(clippy::disallowed_methods, reason = "any instant will do as the start")]
     pub(super) fn new(settings: Settings, tight: u64) -> Self {
-        let protocol = settings.protocol;
+        let (protocol, budget) = (settings.protocol, settings.budget);
         Self {
             session: Session::new(settings.clone(), RandomState::new()),
             settings,
@@ -48,7 +48,7 @@ impl Client {
             adapter: BTreeMap::new(),
             tight,
             healthy: false,
-            rules: Rules::new(protocol),
+            rules: Rules::new(protocol, budget),
             finished: false,
         }
     }
@@ -99,6 +99,11 @@ impl Client {
         self.rules.schedule.wake(self.would_wake());
         let settings = self.settings.clone();
         self.handle(net, Input::SettingsChanged { settings, redial });
+    }
+
+    pub(super) fn pause(&mut self, net: &mut Net, pause: bool) {
+        self.rules.paused = pause;
+        self.handle(net, if pause { Input::PauseAsked } else { Input::ResumeAsked });
     }
 
     /// Whether a person's act leads to an attempt at once, by the first row of the schedule.

@@ -33,7 +33,7 @@ impl fmt::Debug for Figures {
     }
 }
 
-const EVERYTHING: [&str; 19] = [
+const EVERYTHING: [&str; 22] = [
     "steps",
     "cuts",
     "frames lost",
@@ -49,6 +49,9 @@ const EVERYTHING: [&str; 19] = [
     "forwarded",
     "requests repeated",
     "refused",
+    "pauses",
+    "refused while paused",
+    "refused over budget",
     "faulted",
     "timed out",
     "responses resent",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::super::Settings;
 use super::net::Millis;
 use super::random::Random;
-use crate::config::{Keepalive, ProtocolChoice};
+use crate::config::{Budget, Keepalive, ProtocolChoice};
 use crate::protocol::Version;
 
 #[derive(Debug)]
@@ -88,5 +88,12 @@ fn settings(random: &mut Random, protocol: ProtocolChoice, timeout: Millis) -> S
         max_in_flight: random.between(1, 12) as usize,
         max_queued: random.pick(&[0, 2, 8, 100]),
         paths: vec!["/v1/chat/completions".into(), "/v1/responses".into()],
+        // enough for those that are asked once everything is well again
+        budget: Budget {
+            requests_per_minute: random.pick(&[None, None, Some(4), Some(7)]),
+            tokens_per_day: None,
+            max_concurrent: random.pick(&[None, None, Some(4)]),
+        },
+        schedule: None,
     }
 }

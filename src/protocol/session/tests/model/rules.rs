@@ -11,7 +11,7 @@ use super::client::Heard;
 use super::figures::Figures;
 use super::net::Millis;
 use super::schedule::Schedule;
-use crate::config::ProtocolChoice;
+use crate::config::{Budget, ProtocolChoice};
 use crate::protocol::{Text, Version};
 
 /// A request as it was first received.
@@ -45,6 +45,12 @@ pub(super) struct Rules {
     /// What a reconnect must send first, in this order.
     resends: VecDeque<Text>,
     refused: Option<String>,
+    /// A request that came for the first time, and what it was refused with.
+    new: Option<Option<&'static str>>,
+    /// When requests were admitted.
+    admitted: Vec<Millis>,
+    budget: Budget,
+    pub(super) paused: bool,
     /// What the batch must begin with.
     ack_due: Option<String>,
     may_ack: bool,
@@ -63,7 +69,7 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    pub(super) fn new(protocol: ProtocolChoice) -> Self {
+    pub(super) fn new(protocol: ProtocolChoice, budget: Budget) -> Self {
         Self {
             open: None,
             received: BTreeMap::new(),
@@ -73,6 +79,10 @@ impl Rules {
             owed: Vec::new(),
             resends: VecDeque::new(),
             refused: None,
+            new: None,
+            admitted: Vec::new(),
+            budget,
+            paused: false,
             ack_due: None,
             may_ack: false,
             again_due: None,
@@ -124,6 +134,7 @@ impl Rules {
                 if self.received.contains_key(*id) {
                     self.figures.add("requests repeated", 1);
                 } else {
+                    self.new = Some(None);
                     self.received.insert((*id).to_owned(), receipt);
                 }
             }
@@ -249,8 +260,9 @@ impl Rules {
                 (self.open, self.stopped) = (None, true);
                 self.figures.add("stopped", 1);
             }
-            Event::Refused { id, .. } => {
+            Event::Refused { id, code, .. } => {
                 self.figures.add("refused", 1);
+                self.new = self.new.map(|_| Some(*code));
                 self.refused = Some(id.as_str().to_owned());
             }
             Event::Faulted { .. } => self.figures.add("faulted", 1),
@@ -265,6 +277,7 @@ impl Rules {
                 drop(self.owed.remove(at.expect("only what is held expires")));
             }
             Event::Acknowledged { .. } | Event::FrameIgnored(_) | Event::DrainStarted { .. } => {}
+            Event::Paused(_) | Event::Resumed(_) => self.figures.add("pauses", 1),
             Event::DrainEnded {
                 unfinished,
                 unacknowledged,
@@ -309,6 +322,33 @@ impl Rules {
         self.owed.clear();
     }
 
+    /// A new request passes unless the relay is paused or a budget is spent, and only duplicates pass uncounted.
+    fn check_admission(&mut self, now: Millis, refused: Option<&'static str>) {
+        let Budget {
+            requests_per_minute: most,
+            max_concurrent,
+            ..
+        } = self.budget;
+        let minute = self.admitted.iter().filter(|at| **at + 60_000 > now).count();
+        let full = most.is_some_and(|most| minute >= most);
+        match refused {
+            None => {
+                assert!(!self.paused, "a request is admitted while paused");
+                assert!(!full, "request {} of a minute is admitted", minute + 1);
+                self.admitted.push(now);
+            }
+            Some("paused") => {
+                assert!(self.paused, "refused as paused for no reason");
+                self.figures.add("refused while paused", 1);
+            }
+            Some("over_budget") => {
+                assert!(full || max_concurrent.is_some(), "{minute} in a minute are refused");
+                self.figures.add("refused over budget", 1);
+            }
+            Some(_) => {}
+        }
+    }
+
     /// After everything that one input came to.
     pub(super) fn end(
         &mut self,
@@ -321,6 +361,9 @@ impl Rules {
         assert_eq!(self.ack_due, None, "a request was not acked");
         assert_eq!(self.again_due, None, "a response was not sent again");
         assert!(self.resends.is_empty(), "held and not sent again: {:?}", self.resends);
+        if let Some(refused) = self.new.take() {
+            self.check_admission(now, refused);
+        }
         let requests = session.requests();
         assert_eq!(requests.held(), self.owed.len(), "responses held at {now} ms");
         assert_eq!(requests.forwarding(), at_adapter, "requests at the adapter at {now} ms");

@@ -195,6 +195,7 @@ impl World {
             self.relay.version = version;
         }
         self.relay.up = true;
+        self.client.pause(&mut self.net, false);
     }
 
     fn fault(&mut self) {
@@ -224,6 +225,10 @@ impl World {
             90..93 => {
                 let redial = net.random.chance(50);
                 self.client.settings_change(net, redial);
+            }
+            93..95 => {
+                let pause = !self.client.rules.paused;
+                self.client.pause(net, pause);
             }
             _ if self.plan.sloppy => self.relay.repeat(net),
             _ => self.break_path(),
