@@ -5,24 +5,31 @@
 //! minutes, still means one connection per key. The newest configuration is at work; when it goes first (Envoy refused
 //! the push that brought it), the one before is again. The last lease to go ends the client.
 
+mod control;
+mod figures;
+mod leases;
+mod release;
+
+pub use leases::{Lease, TelemetryLease, ThreadsLease};
+
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::chat::{self, Endpoints};
+use crate::chat::Endpoints;
 use crate::client::Client;
 use crate::config::{self, Config, SecretSource};
 use crate::gateway::Watched;
-use crate::status::server::{Control, StatusServer};
-use crate::status::snapshot::{ChatSnapshot, GatewaySnapshot, ProcessSnapshot, RelaySnapshot};
+use crate::status::server::StatusServer;
+use crate::status::snapshot::GatewaySnapshot;
 use crate::status::token::Token;
-use crate::telemetry::{Environment, Source, Telemetry};
+use crate::telemetry::{Environment, Telemetry};
 use crate::threads::Threads;
+use figures::Figures;
 
 /// The process's clients. One is enough: see [`registry`].
 #[derive(Debug, Default)]
@@ -70,48 +77,6 @@ struct Serving {
     leases: Vec<(u64, Option<SecretSource>)>,
     token: Token,
     server: StatusServer,
-}
-
-/// A configuration at work. Dropping it ends the clients that no other lease shares, in bounded time.
-#[derive(Debug)]
-#[must_use]
-pub struct Lease {
-    registry: Arc<Registry>,
-    id: u64,
-    clients: Vec<u64>,
-    server: SocketAddr,
-}
-
-/// The process's telemetry on behalf of a filter. Dropping it ends the telemetry that nobody else uses, in bounded time.
-#[derive(Debug)]
-#[must_use]
-pub struct TelemetryLease {
-    registry: Arc<Registry>,
-    telemetry: Telemetry,
-}
-
-impl TelemetryLease {
-    /// The telemetry.
-    #[must_use]
-    pub fn telemetry(&self) -> &Telemetry {
-        &self.telemetry
-    }
-}
-
-/// The process's threads on behalf of a filter. Dropping it ends those that nobody else uses, in bounded time.
-#[derive(Debug)]
-#[must_use]
-pub struct ThreadsLease {
-    registry: Arc<Registry>,
-    handle: Handle,
-}
-
-impl ThreadsLease {
-    /// The threads.
-    #[must_use]
-    pub fn handle(&self) -> &Handle {
-        &self.handle
-    }
 }
 
 /// This process's registry.
@@ -286,56 +251,6 @@ impl Registry {
         }
     }
 
-    fn release(&self, lease: u64, clients: &[u64], server: SocketAddr) {
-        self.give_back(|state| {
-            state.gateways.remove(&lease);
-            let released = clients.iter().filter_map(|id| state.release_client(*id, lease));
-            Released {
-                clients: released.collect(),
-                chats: state.chats.release(lease),
-                server: state.release_server(server, lease),
-            }
-        });
-    }
-
-    /// Takes back what `released` finds that nobody uses any more, and ends it.
-    fn give_back(&self, released: impl FnOnce(&mut State) -> Released) {
-        let (released, telemetry, runtime) = {
-            let mut state = self.lock();
-            let released = released(&mut state);
-            let mut telemetry = None;
-            if state.is_unused() {
-                state.draining = false;
-                state.paused.clear();
-                telemetry = state.telemetry.take();
-            }
-            state.releasing += 1;
-            (released, telemetry, state.handle())
-        };
-        if let Some(runtime) = runtime {
-            let (over, is_over) = mpsc::channel();
-            runtime.spawn(async move {
-                // an error means that nobody waits any more
-                let _ = over.send(end(released, telemetry).await);
-            });
-            // an error means that the task is gone, and with it the clients
-            let ended = is_over.recv().unwrap_or_default();
-            let until = Instant::now() + JOIN_TIMEOUT;
-            for client in ended {
-                client.join(until.saturating_duration_since(Instant::now()));
-            }
-        }
-        let last = {
-            let mut state = self.lock();
-            state.releasing -= 1;
-            let last = state.is_unused() && state.releasing == 0;
-            last.then(|| state.runtime.take()).flatten()
-        };
-        if let Some(runtime) = last {
-            runtime.shutdown_timeout(JOIN_TIMEOUT);
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -448,151 +363,6 @@ impl Serving {
     }
 }
 
-/// What nobody leases any more.
-#[derive(Default)]
-struct Released {
-    clients: Vec<Client>,
-    chats: Vec<chat::Endpoint>,
-    server: Option<StatusServer>,
-}
-
-/// Ends what was released, and the telemetry if nobody uses it any more; gives the clients, whose threads are left.
-async fn end(released: Released, telemetry: Option<(Telemetry, Arc<Figures>)>) -> Vec<Client> {
-    let Released { clients, chats, server } = released;
-    for client in &clients {
-        client.drain(client.grace().min(RELEASE_GRACE));
-    }
-    for chat in &chats {
-        chat.drain(chat.grace().min(RELEASE_GRACE));
-    }
-    let ended = async {
-        for chat in &chats {
-            chat.ended().await;
-        }
-        for client in &clients {
-            client.ended().await;
-        }
-    };
-    // One that was told to drain before has a longer grace: it is given up.
-    let _ = tokio::time::timeout(RELEASE_GRACE + AFTER_GRACE, ended).await;
-    if let Some((telemetry, figures)) = telemetry {
-        let chats = chats.iter().map(chat::Endpoint::snapshot);
-        figures.keep(clients.iter().map(Client::snapshot).collect(), chats.collect());
-        telemetry.shutdown(TELEMETRY_GRACE).await;
-    }
-    if let Some(server) = server {
-        server.stop().await;
-    }
-    clients
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.registry.release(self.id, &self.clients, self.server);
-    }
-}
-
-impl Drop for TelemetryLease {
-    fn drop(&mut self) {
-        self.registry.give_back(|state| {
-            state.tellers -= 1;
-            Released::default()
-        });
-    }
-}
-
-impl Drop for ThreadsLease {
-    fn drop(&mut self) {
-        self.registry.give_back(|state| {
-            state.tellers -= 1;
-            Released::default()
-        });
-    }
-}
-
-/// The relays' and chats' figures for telemetry: as they are, and once they are released, as they were at their end.
-#[derive(Debug)]
-struct Figures {
-    registry: Weak<Registry>,
-    last: Mutex<(Vec<RelaySnapshot>, Vec<ChatSnapshot>)>,
-}
-
-impl Figures {
-    fn keep(&self, relays: Vec<RelaySnapshot>, chats: Vec<ChatSnapshot>) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = (relays, chats);
-    }
-}
-
-impl Source for Figures {
-    fn snapshot(&self) -> ProcessSnapshot {
-        let mut snapshot = self.registry.upgrade().map(|r| r.snapshot()).unwrap_or_default();
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        snapshot.relays.extend(last.0.iter().cloned());
-        snapshot.chat.extend(last.1.iter().cloned());
-        snapshot
-    }
-}
-
-impl Control for Registry {
-    fn snapshot(&self) -> ProcessSnapshot {
-        let state = self.lock();
-        let mut relays: Vec<RelaySnapshot> = state.clients.values().map(|client| client.client.snapshot()).collect();
-        relays.sort_by(|a, b| a.name.cmp(&b.name));
-        ProcessSnapshot {
-            running: !state.draining,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            uptime_seconds: state.started.map_or(0.0, |at| at.elapsed().as_secs_f64()),
-            relays,
-            gateway: state
-                .gateways
-                .values()
-                .map(Watched::figures)
-                .reduce(GatewaySnapshot::and),
-            telemetry: state
-                .telemetry
-                .as_ref()
-                .map(|(telemetry, _)| telemetry.snapshot())
-                .unwrap_or_default(),
-            chat: state.chats.snapshots(),
-        }
-    }
-
-    fn drain(&self) {
-        drop(self.begin_drain());
-    }
-
-    fn drained(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(self.begin_drain())
-    }
-
-    fn reconnect(&self, name: &str) -> bool {
-        let state = self.lock();
-        let mut found = false;
-        for shared in state.clients.values().filter(|shared| shared.client.name() == name) {
-            shared.client.reconnect();
-            found = true;
-        }
-        found
-    }
-
-    fn pause(&self, name: Option<&str>, pause: bool) -> Vec<String> {
-        let state = &mut *self.lock();
-        let mut names = BTreeSet::new();
-        for Shared { client, .. } in state.clients.values() {
-            if name.is_none_or(|name| name == client.name()) {
-                client.pause(pause);
-                names.insert(client.name().to_owned());
-            }
-        }
-        if pause {
-            state.paused.extend(names.iter().cloned());
-        } else {
-            state.paused.retain(|paused| name.is_some_and(|name| name != paused));
-        }
-        names.into_iter().collect()
-    }
-}
-
 /// For the status and for telemetry; each relay has threads of its own.
 const WORKERS: usize = 2;
 
@@ -601,12 +371,6 @@ const AFTER_GRACE: Duration = Duration::from_millis(2500);
 
 /// What telemetry may take at the end to hand over what it has: a dead collector must not hold up Envoy's exit.
 const TELEMETRY_GRACE: Duration = Duration::from_millis(1500);
-
-/// Releasing happens on Envoy's main thread when its configuration is already gone: what is in flight has lost its
-/// listener, so there is little to wait for.
-const RELEASE_GRACE: Duration = Duration::from_millis(500);
-
-const JOIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 #[path = "registry_tests.rs"]

@@ -1,6 +1,7 @@
 //! Leases as Envoy takes and drops them: from threads that run no async code.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -10,7 +11,8 @@ use crate::config::{ForwardTo, Relay, SecretSource, Status};
 use crate::forward::scripted::Adapter;
 use crate::relay::scripted::{Caller, ScriptedRelay};
 use crate::relay::testing::Scratch;
-use crate::status::snapshot::RelayState;
+use crate::status::server::Control;
+use crate::status::snapshot::{RelaySnapshot, RelayState};
 
 /// A registry of its own, a relay and an adapter, which run beside the test's thread.
 struct World {
