@@ -556,7 +556,12 @@ async fn two_clients_of_one_name_are_added_up() {
 async fn a_relays_labels_are_on_all_that_is_told_of_it() {
     let collector = Collector::start("http/protobuf").await;
     let source = Arc::new(Figures(Mutex::new(busy())));
-    source.0.lock().unwrap().relays[0].labels = [("team".to_owned(), "red".to_owned())].into();
+    let labels = [("team".to_owned(), "red".to_owned())].into();
+    {
+        let mut process = source.0.lock().unwrap();
+        process.relays[0].labels = labels;
+        process.chat.clear();
+    }
     let url = collector.url();
     let variables = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str()),
