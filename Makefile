@@ -84,7 +84,9 @@ e2e: module envoy python ## Run the tests on real Envoy; ARGS=name selects.
 
 # What must hold on the older Envoys, too, in a few tests.
 SHORT := both_apis_come_back sigterm_lets_a_request_finish validate_lists_every_mistake a_panic_inside_a_hook \
-  sigterm_before_envoy_is_initialised a_websocket_is_read_in_place requests_pass_until
+  sigterm_before_envoy_is_initialised a_websocket_is_read_in_place requests_pass_until \
+  each_endpoint_is_served the_provider_sees_its_key two_turns_stream sigterm_lets_a_turn so_many_requests_at_once \
+  each_relay_may_ask
 
 .PHONY: e2e-others
 e2e-others: module $(OTHERS:%=$(VENV)-%/envoy-is-installed) ## Run a short set of the tests on Envoy 1.38 and 1.39.
@@ -92,7 +94,8 @@ e2e-others: module $(OTHERS:%=$(VENV)-%/envoy-is-installed) ## Run a short set o
 	  printf '\033[1m==> running a short set of the tests on Envoy %s\033[0m\n' "$$version"; \
 	  SPECTRAL_BRIDGE_ENVOY=$(CURDIR)/$(VENV)-$$version/bin/envoy $(CARGO) test --locked --quiet -p e2e \
 	    --test request_crosses --test shutdown --test configuration --test panics --test life \
-	    --test usage_books --test token_limit -- $(SHORT); \
+	    --test usage_books --test token_limit --test gateway --test realtime --test chat_websocket \
+	    --test budgets --test several_relays -- $(SHORT); \
 	done
 
 .PHONY: test-matrix
