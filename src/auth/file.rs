@@ -3,7 +3,7 @@
 //! Whatever is wrong with the file as a whole lets nobody in, and is said once in the log. Deliberately absent: keeping what
 //! was read before, since a token that was taken away must not work on because the file cannot be read.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
@@ -87,7 +87,8 @@ pub fn watch(runtime: &Handle, file: Weak<TokensFile>) {
         loop {
             tokio::time::sleep(POLL).await;
             let Some(file) = file.upgrade() else { return };
-            file.refresh();
+            // an error means that it panicked, which is told already: the tokens stay as they are
+            let _ = tokio::task::spawn_blocking(move || file.refresh()).await;
         }
     });
 }
@@ -99,6 +100,10 @@ impl Look {
             File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut text)?;
             Ok::<_, io::Error>(text)
         };
+        // opening a pipe would wait for whoever writes into it
+        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Self::refusing("it is no regular file".to_owned());
+        }
         match read() {
             Err(error) => Self::refusing(format!("it cannot be read: {}", error.kind())),
             Ok(text) if text.len() as u64 > MAX_BYTES => Self::refusing(format!("it has more than {MAX_BYTES} bytes")),
@@ -142,13 +147,13 @@ mod tests {
         }
 
         fn write(&self, text: impl AsRef<[u8]>) {
-            std::fs::write(&self.0, text).unwrap();
+            fs::write(&self.0, text).unwrap();
         }
     }
 
     impl Drop for Scratch {
         fn drop(&mut self) {
-            let _ = std::fs::remove_file(&self.0);
+            let _ = fs::remove_file(&self.0);
         }
     }
 
@@ -167,6 +172,14 @@ mod tests {
         scratch.write(NEW);
         file.refresh();
         assert!(file.tokens().find(OLD).is_none() && file.tokens().find(NEW).is_some());
+    }
+
+    #[test]
+    fn a_pipe_is_not_waited_for() {
+        let scratch = Scratch::new("pipe");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &scratch.0, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(TokensFile::open(scratch.0.clone()).tokens().is_empty());
     }
 
     #[test]

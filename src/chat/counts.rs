@@ -50,8 +50,13 @@ impl Counts {
         figures.turns = figures.turns.saturating_sub(1);
         add(&mut figures.totals.ended_turns, how);
         if let Some(usage) = usage {
-            figures.totals.input_tokens += usage.input.unwrap_or_default();
-            figures.totals.output_tokens += usage.output.unwrap_or_default();
+            let ChatTotals {
+                input_tokens,
+                output_tokens,
+                ..
+            } = &mut figures.totals;
+            *input_tokens = input_tokens.saturating_add(usage.input.unwrap_or_default());
+            *output_tokens = output_tokens.saturating_add(usage.output.unwrap_or_default());
         }
     }
 

@@ -126,7 +126,7 @@ fn read_whole<T>(
 const KEYS: [&str; 6] = ["relays", "forward", "status", "gateway", "telemetry", "chat"];
 
 /// What there is to do without a relay.
-const OTHER_JOBS: [&str; 3] = ["gateway", "chat", "status"];
+const OTHER_JOBS: [&str; 2] = ["gateway", "chat"];
 
 const WANTED: &str = "write a google.protobuf.Struct with the keys relays, forward, status, gateway, telemetry, chat, or a StringValue with the same as JSON";
 

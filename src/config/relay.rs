@@ -42,7 +42,7 @@ pub(super) fn read_all(fields: &Fields<'_>, busy: bool) -> Option<Vec<Read>> {
     relays.into_iter().collect()
 }
 
-const SOME_JOB: &str = "an array of at least one relay, or another job: gateway, chat or status";
+const SOME_JOB: &str = "an array of at least one relay, or another job: gateway or chat";
 /// A relay, and what it says of its own `forward`.
 pub(super) type Read = (Relay, Option<forward::Parts>);
 

@@ -32,7 +32,7 @@ fn listen(field: &Field<'_>) -> Option<SocketAddr> {
     };
     if !address.ip().is_loopback() {
         let problem = format!(
-            "{} is not a loopback address, and the status server has no authentication",
+            "{} is not a loopback address, and reading the status needs no token",
             shown(text)
         );
         return field.wrong(problem, LISTEN);

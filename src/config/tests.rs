@@ -580,7 +580,7 @@ fn relays_are_told_apart() {
         &["relays[1]: the same url and api_key as relays[0]; \
            one relay per key: two would take the connection from each other"],
     );
-    let some = "an array of at least one relay, or another job: gateway, chat or status";
+    let some = "an array of at least one relay, or another job: gateway or chat";
     refused(&json!({"relays": []}), &[&format!("relays: 0 relays; {some}")]);
     refused(&json!({"relays": {}}), &["relays: an object; an array of relays"]);
     refused(&json!({}), &[&format!("relays: missing; {some}")]);
@@ -703,7 +703,7 @@ fn mistakes_in_forward_and_status() {
     for (value, problem) in [
         (
             json!("0.0.0.0:8841"),
-            "\"0.0.0.0:8841\" is not a loopback address, and the status server has no authentication",
+            "\"0.0.0.0:8841\" is not a loopback address, and reading the status needs no token",
         ),
         (json!(":8841"), "\":8841\" is not an address and port"),
         (json!("localhost:x"), "\"localhost:x\" is not an address and port"),
@@ -932,12 +932,8 @@ fn telemetry_bounds_its_labels() {
 }
 
 #[test]
-fn a_gateway_or_a_status_server_needs_no_relay() {
-    for job in [
-        json!({"gateway": {}}),
-        json!({"gateway": {}, "relays": []}),
-        json!({"status": {}}),
-    ] {
+fn a_gateway_needs_no_relay() {
+    for job in [json!({"gateway": {}}), json!({"gateway": {}, "relays": []})] {
         assert_eq!(accepted(&job).relays, [], "{job}");
     }
     let gateway = |value: Value| accepted(&json!({ "gateway": value })).gateway;

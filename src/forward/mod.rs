@@ -136,7 +136,7 @@ impl Forwarder {
         let body = self.read(exchange.response.body_mut(), &mut hold).await?;
         exchange.finish();
         if made_by_envoy {
-            return Err(envoy_reply::fault(status, &body));
+            return Err(self.envoys_own(status, &body));
         }
         let answer = AdapterAnswer {
             status,
@@ -156,6 +156,22 @@ impl Forwarder {
         let occupied = response.frame.len() + ENTRY_BYTES;
         hold.grow(occupied.saturating_sub(hold.bytes())).await?;
         Ok((response, hold))
+    }
+
+    /// The fault for an answer of Envoy's own. Its text names the cause; a filter or a server may have put it there, so it
+    /// leaves the network no more than an answer's.
+    fn envoys_own(&self, status: u16, body: &[u8]) -> Fault {
+        match self.response_policy {
+            ResponsePolicy::Passthrough => envoy_reply::fault(status, body),
+            ResponsePolicy::TextOnly => {
+                let full = envoy_reply::fault(status, body);
+                tracing::warn!(
+                    code = full.code(),
+                    "response_policy text_only withholds from the relay: {full}"
+                );
+                envoy_reply::fault(status, b"")
+            }
+        }
     }
 
     /// What a reduced answer says of the model: the name that its caller gave, not the one that the model server gives.

@@ -106,7 +106,11 @@ impl Response {
                     max_frame_bytes,
                 )
             },
-            Err(misfit) => Self::from_fault(id, &Fault::AdapterInvalidResponse(misfit.into())),
+            // its tokens were used
+            Err(misfit) => Self {
+                answer: said,
+                ..Self::from_fault(id, &Fault::AdapterInvalidResponse(misfit.into()))
+            },
         }
     }
 

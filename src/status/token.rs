@@ -1,7 +1,7 @@
 //! The token of those who pause and resume relays: where it is read from, and whether a request shows it.
 //!
-//! Loopback alone is no protection on a host that others use as well: everybody there may read the status, but not stop
-//! a relay. The newest configuration that names a token decides. Deliberately absent: the token itself, which is read
+//! Loopback alone is no protection on a host that others use as well: everybody there may read the status and ask for a
+//! drain, as a preStop hook does, but not take a relay off and on while nobody notices. The newest configuration that names a token decides. Deliberately absent: the token itself, which is read
 //! at every use, so that a file may be replaced.
 
 use std::fmt;

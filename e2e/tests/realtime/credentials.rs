@@ -215,6 +215,19 @@ async fn an_empty_key_is_no_key() {
 }
 
 #[tokio::test]
+async fn a_web_page_may_not_use_the_key() {
+    let site = Plan::new().start_echo().await;
+    for target in ["/v1/realtime?model=m", "/v1/responses", "/v1/chat/completions"] {
+        let page = [("origin", "http://localhost:3000")];
+        let answer = site.refused("page", target, &page).await;
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{target}");
+        let body: Value = serde_json::from_slice(answer.body().as_deref().unwrap()).unwrap();
+        assert_eq!(body["error"]["code"], "origin_not_allowed", "{target}");
+    }
+    assert_eq!(site.provider.handshakes().len(), 0);
+}
+
+#[tokio::test]
 async fn a_clients_key_among_the_subprotocols_is_refused_and_goes_nowhere() {
     let site = Plan::new().start_echo().await;
     let offer = format!("realtime, openai-insecure-api-key.{CLIENTS_KEY}, openai-beta.realtime-v1");

@@ -88,6 +88,36 @@ async fn text_only_passes_the_text_under_the_model_that_was_asked_for() {
 }
 
 #[tokio::test]
+async fn text_only_lets_no_text_of_envoys_own_out() {
+    let world = World::with(|relay, _| relay.response_policy = ResponsePolicy::TextOnly);
+    let asking = world.forward(request("{}"));
+    let (mut line, _) = world.envoy.asked().await;
+    line.write("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nLEAK")
+        .await;
+    let forwarded = within(asking).await;
+    let said = format!("{forwarded:?}");
+    assert!(
+        said.contains("Envoy answered 503 itself") && !said.contains("LEAK"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn text_only_knows_the_tokens_of_an_answer_that_it_refuses() {
+    let world = World::with(|relay, _| relay.response_policy = ResponsePolicy::TextOnly);
+    let mut request = request(r#"{"messages":[]}"#);
+    request.path = "/v1/chat/completions".into();
+    let asking = world.forward(request);
+    let (mut line, _) = world.envoy.asked().await;
+    let calls = r#"{"choices":[{"message":{"role":"assistant","tool_calls":[]}}],"usage":{"prompt_tokens":7,"completion_tokens":5}}"#;
+    line.write(ok(calls)).await;
+    let response = within(asking).await.unwrap().response;
+    assert_eq!(response.fault, Some("adapter_invalid_response"));
+    let usage = response.answer.unwrap().usage;
+    assert_eq!((usage.input, usage.output), (Some(7), Some(5)));
+}
+
+#[tokio::test]
 async fn an_answer_comes_back_byte_for_byte_however_it_is_cut() {
     let body = r#"{ "n":12345678901234567890123, "s":"\u00e9\/é" }"#;
     let whole = ok(body);
