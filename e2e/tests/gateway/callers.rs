@@ -242,11 +242,10 @@ async fn every_mistake_in_the_configuration_is_told_at_once() {
             "forward: {}\n",
         ),
         ("          shutdown_grace", "          # shutdown_grace"),
-        ("status: { listen: 127.0.0.1:8841 }", ""),
     ];
     let (passes, output) = checked(&nothing).await;
     assert!(!passes);
-    let part = "relays: missing; an array of at least one relay, or another job: gateway or status";
+    let part = "relays: missing; an array of at least one relay, or another job: gateway or chat";
     assert!(output.contains(part), "{output}");
 }
 
