@@ -143,19 +143,23 @@ impl Forwarder {
             headers: &headers,
             body: &body,
         };
-        let policy = match self.response_policy {
-            ResponsePolicy::Passthrough => Policy::Passthrough(&self.response_headers),
-            ResponsePolicy::TextOnly => Policy::TextOnly(Known {
-                path: &path,
-                id: id.as_str(),
-                model: model.as_deref(),
-                created: seconds_since_1970(),
-            }),
-        };
+        let policy = self.policy(&id, &path, model.as_deref());
         let response = Response::from_adapter(&id, &answer, &policy, self.max_frame_bytes);
         let occupied = response.frame.len() + ENTRY_BYTES;
         hold.grow(occupied.saturating_sub(hold.bytes())).await?;
         Ok((response, hold))
+    }
+
+    fn policy<'a>(&'a self, id: &'a RequestId, path: &'a str, model: Option<&'a str>) -> Policy<'a> {
+        match self.response_policy {
+            ResponsePolicy::Passthrough => Policy::Passthrough(&self.response_headers),
+            ResponsePolicy::TextOnly => Policy::TextOnly(Known {
+                path,
+                id: id.as_str(),
+                model,
+                created: seconds_since_1970(),
+            }),
+        }
     }
 
     /// The fault for an answer of Envoy's own. Its text names the cause; a filter or a server may have put it there, so it

@@ -177,7 +177,23 @@ fn describe_chat(chat: &ChatSnapshot) -> String {
 }
 
 fn describe_relay(relay: &RelaySnapshot) -> String {
+    let mut text = describe_connection(relay);
+    text.push_str(&describe_requests(relay));
+    text.push_str(&describe_budget(relay));
     let totals = &relay.totals;
+    let _ = write!(
+        text,
+        "\n  traffic  {} received, {} sent, {} connections, {} lost, {} replaced",
+        size(totals.received_bytes),
+        size(totals.sent_bytes),
+        totals.connections,
+        totals.disconnects,
+        totals.replaced
+    );
+    text
+}
+
+fn describe_connection(relay: &RelaySnapshot) -> String {
     let mut text = format!(
         "\nrelay {}: {} for {}",
         relay.name,
@@ -216,8 +232,12 @@ fn describe_relay(relay: &RelaySnapshot) -> String {
             span(error.seconds_ago)
         );
     }
-    let _ = write!(
-        text,
+    text
+}
+
+fn describe_requests(relay: &RelaySnapshot) -> String {
+    let totals = &relay.totals;
+    let mut text = format!(
         "\n  now      {} at the adapter, {} queued, {} answers unacknowledged, {} held",
         relay.in_flight,
         relay.queued,
@@ -253,16 +273,6 @@ fn describe_relay(relay: &RelaySnapshot) -> String {
     if unknown > 0 {
         let _ = write!(text, " ({unknown} answers without usage)");
     }
-    text.push_str(&describe_budget(relay));
-    let _ = write!(
-        text,
-        "\n  traffic  {} received, {} sent, {} connections, {} lost, {} replaced",
-        size(totals.received_bytes),
-        size(totals.sent_bytes),
-        totals.connections,
-        totals.disconnects,
-        totals.replaced
-    );
     text
 }
 
