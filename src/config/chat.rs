@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::errors::shown;
 use super::fields::{Field, Fields};
-use super::{Chat, ForwardTo, Keepalive, defaults, duration, forward};
+use super::{Chat, ForwardTo, defaults, duration, forward, keepalive};
 
 /// Reads `chat`; absent means that there is no such endpoint.
 pub(super) fn read(field: Option<Field<'_>>) -> Option<Option<Chat>> {
@@ -28,7 +28,7 @@ pub(super) fn read(field: Option<Field<'_>>) -> Option<Option<Chat>> {
         &defaults::MAX_CHAT_MESSAGE_RANGE,
     );
     let times = times(&fields);
-    let keepalive = keepalive(&fields);
+    let keepalive = keepalive::read(&fields);
     let [request_timeout, idle_timeout, send_timeout, shutdown_grace] = times?;
     Some(Some(Chat {
         listen: listen?,
@@ -65,22 +65,6 @@ fn times(fields: &Fields<'_>) -> Option<[Duration; 4]> {
         &defaults::SHUTDOWN_GRACE_RANGE,
     );
     Some([request?, idle?, send?, grace?])
-}
-
-fn keepalive(fields: &Fields<'_>) -> Option<Keepalive> {
-    let default = Keepalive {
-        interval: defaults::KEEPALIVE_INTERVAL,
-        timeout: defaults::KEEPALIVE_TIMEOUT,
-    };
-    fields.or("keepalive", default, |field| {
-        let fields = field.object(&["interval", "timeout"])?;
-        let interval = duration::read(&fields, "interval", default.interval, &defaults::KEEPALIVE_RANGE);
-        let timeout = duration::read(&fields, "timeout", default.timeout, &defaults::KEEPALIVE_RANGE);
-        Some(Keepalive {
-            interval: interval?,
-            timeout: timeout?,
-        })
-    })
 }
 
 /// Nothing but a Unix socket: on a port every local process could come past Envoy's authentication.

@@ -20,6 +20,7 @@ mod fields;
 mod forward;
 mod gateway;
 mod headers;
+mod keepalive;
 mod labels;
 mod proxy;
 mod raw;

@@ -6,8 +6,10 @@ use std::ops::RangeInclusive;
 use super::errors::shown;
 use super::fields::{Field, Fields};
 use super::raw::Node;
-use super::{Keepalive, ProtocolChoice, Relay, RelayUrl, ResponsePolicy, SecretSource};
-use super::{budget, defaults, duration, forward, headers, labels, proxy, schedule, secret_source, tls, url};
+use super::{ProtocolChoice, Relay, RelayUrl, ResponsePolicy, SecretSource};
+use super::{
+    budget, defaults, duration, forward, headers, keepalive, labels, proxy, schedule, secret_source, tls, url,
+};
 use crate::protocol::{endpoint, text_only};
 
 /// Reads `relays`, each with what it says of its own `forward`; there may be none when the process is `busy` otherwise.
@@ -79,7 +81,7 @@ fn read(fields: &Fields<'_>, identity: Identity) -> Option<Read> {
     let protocol = fields.or("protocol", ProtocolChoice::Auto, |field| protocol(&field));
     let tls = tls::read(fields, identity.url.as_ref());
     let proxy = proxy::read(fields);
-    let keepalive = keepalive(fields);
+    let keepalive = keepalive::read(fields);
     let request_timeout = duration::read(
         fields,
         "request_timeout",
@@ -179,22 +181,6 @@ fn protocol(field: &Field<'_>) -> Option<ProtocolChoice> {
         },
         Node::Null | Node::Bool(_) | Node::Array(_) | Node::Object(_) => field.wrong(field.node.kind(), allowed),
     }
-}
-
-fn keepalive(fields: &Fields<'_>) -> Option<Keepalive> {
-    let default = Keepalive {
-        interval: defaults::KEEPALIVE_INTERVAL,
-        timeout: defaults::KEEPALIVE_TIMEOUT,
-    };
-    fields.or("keepalive", default, |field| {
-        let fields = field.object(&["interval", "timeout"])?;
-        let interval = duration::read(&fields, "interval", default.interval, &defaults::KEEPALIVE_RANGE);
-        let timeout = duration::read(&fields, "timeout", default.timeout, &defaults::KEEPALIVE_RANGE);
-        Some(Keepalive {
-            interval: interval?,
-            timeout: timeout?,
-        })
-    })
 }
 
 struct Limits {
