@@ -1,36 +1,53 @@
-//! The threads of one relay's client: its own, so that a relay that floods or stalls takes no other's turn.
+//! The thread of one relay's client: its own, so that a relay that floods or stalls takes no other's turn.
 //!
-//! What relays share is the processor, which the kernel divides among threads, and Envoy. Owned by the client; ended by
-//! the registry. Deliberately absent: the threads of the status and of telemetry, which are the registry's.
+//! One, because a request crosses the client in a few microseconds: waking a second thread for each would cost more than
+//! what it could take over, and Envoy's own threads do the rest. What relays share is the processor, which the kernel
+//! divides among threads, and Envoy. Owned by the client; ended by the registry. Deliberately absent: the threads of the
+//! status and of telemetry, which are the registry's.
 
 use std::io;
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
 
-/// A relay's threads. Dropping them ends what runs there without waiting for it.
+/// A relay's thread. Dropping it ends what runs there without waiting for it.
 #[derive(Debug)]
 pub struct Threads {
-    /// Taken when they end.
-    runtime: Option<Runtime>,
     handle: Handle,
+    /// Taken when it ends: how long files and names that are still being looked up may take.
+    end: Option<oneshot::Sender<Duration>>,
+    /// Closed when it has ended; behind a lock only because owners are shared.
+    ended: Mutex<mpsc::Receiver<()>>,
 }
 
 impl Threads {
-    /// Starts the threads of the relay of this name.
+    /// Starts the thread of the relay of this name.
     ///
     /// # Errors
     /// The system has no more to give.
     pub fn start(relay: &str) -> io::Result<Self> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(WORKERS)
+        let name = format!("sb-{relay}");
+        let runtime = Builder::new_current_thread()
             .max_blocking_threads(MAX_BLOCKING)
-            .thread_name(format!("sb-{relay}"))
+            .thread_name(&name)
             .enable_all()
             .build()?;
+        let handle = runtime.handle().clone();
+        let (end, asked) = oneshot::channel();
+        let (alive, ended) = mpsc::channel();
+        thread::Builder::new().name(name).spawn(move || {
+            // an owner that is gone waits for nothing
+            let within = runtime.block_on(asked).unwrap_or_default();
+            runtime.shutdown_timeout(within);
+            drop::<mpsc::Sender<()>>(alive);
+        })?;
         Ok(Self {
-            handle: runtime.handle().clone(),
-            runtime: Some(runtime),
+            handle,
+            end: Some(end),
+            ended: Mutex::new(ended),
         })
     }
 
@@ -42,23 +59,46 @@ impl Threads {
 
     /// Ends what runs there and waits for it, `within` at most. Blocks.
     pub fn join(mut self, within: Duration) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_timeout(within);
+        if let Some(end) = self.end.take() {
+            // a thread that is gone has ended
+            let _ = end.send(within);
+            let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let _ = ended.recv_timeout(within);
         }
     }
 }
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            // the last owner may be a task, which must not block
-            runtime.shutdown_background();
-        }
-    }
-}
-
-/// One for the relay's socket, one for the answers that are on their way meanwhile; Envoy's own threads do the rest.
-const WORKERS: usize = 2;
 
 /// Files and names are looked up there, a few at a time.
 const MAX_BLOCKING: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_there_is_dropped_before_join_returns() {
+        let threads = Threads::start("test").unwrap();
+        let (held, dropped) = mpsc::channel::<()>();
+        threads.handle().spawn(async move {
+            let _held = held;
+            std::future::pending::<()>().await;
+        });
+        threads.join(Duration::from_secs(20));
+        assert_eq!(dropped.try_recv(), Err(mpsc::TryRecvError::Disconnected));
+    }
+
+    #[test]
+    fn dropping_it_ends_what_runs_there() {
+        let threads = Threads::start("test").unwrap();
+        let (held, dropped) = mpsc::channel::<()>();
+        threads.handle().spawn(async move {
+            let _held = held;
+            std::future::pending::<()>().await;
+        });
+        drop(threads);
+        assert_eq!(
+            dropped.recv_timeout(Duration::from_secs(20)),
+            Err(mpsc::RecvTimeoutError::Disconnected)
+        );
+    }
+}

@@ -10,17 +10,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, Id, JoinError, JoinHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinHandle, JoinSet};
 
 use super::clock::clock;
 use super::lock::KeyLock;
 use super::report::{self, LastError};
 use super::socket::{Socket, SocketEvent};
+use super::timer::Timer;
 use super::{RelaySocket, dial};
 use crate::config;
 use crate::forward::{Budget, Forwarded, Forwarder, HeaderSecrets, Hold, accepts};
 use crate::protocol::{
-    Action, CloseFrame, DialFailure, Disconnect, Event, Fault, Input, RequestId, Response, Session, Settings,
+    Action, CloseFrame, DialFailure, Disconnect, Event, Fault, ForwardRequest, Input, RequestId, Response, Session,
+    Settings,
 };
 use crate::secret::Secret;
 use crate::status::snapshot::RelayState;
@@ -91,7 +93,9 @@ pub struct Driver {
     pending: Pending,
     forwards: JoinSet<Forwarded>,
     running: HashMap<RequestId, AbortHandle>,
-    by_task: HashMap<Id, RequestId>,
+    /// Acknowledged, to be forwarded once their acks are written.
+    admitted: Vec<ForwardRequest<Hold>>,
+    timer: Timer,
     key_check: Option<JoinHandle<Option<[u8; 32]>>>,
     finished: bool,
 }
@@ -109,7 +113,7 @@ enum Happened {
     Listener,
     Dialled(Box<Result<RelaySocket, DialFailure>>),
     Socket(SocketEvent),
-    Forwarded(Result<(Id, Forwarded), JoinError>),
+    Forwarded(Result<Forwarded, JoinError>),
     Command(Option<Command>),
     KeyRead(Option<[u8; 32]>),
     Deadline,
@@ -145,7 +149,8 @@ impl Driver {
             pending: listener,
             forwards: JoinSet::new(),
             running: HashMap::new(),
-            by_task: HashMap::new(),
+            admitted: Vec::new(),
+            timer: Timer::default(),
             key_check: None,
             finished: false,
         }
@@ -154,10 +159,17 @@ impl Driver {
     /// Runs until drained.
     pub async fn run(mut self) {
         while !self.finished {
-            let happened = self.next().await;
-            if let Some(input) = self.input(happened) {
-                self.handle(input);
+            let mut happened = Some(self.next().await);
+            let mut left = BATCH;
+            // what happened at the same time is taken together: its frames leave in one write
+            while let Some(event) = happened {
+                if let Some(input) = self.input(event) {
+                    self.handle(input);
+                }
+                left -= 1;
+                happened = if left > 0 { self.next_now() } else { None };
             }
+            self.forward_admitted();
         }
         if let Some(socket) = self.socket.take() {
             socket.finish().await;
@@ -172,12 +184,6 @@ impl Driver {
         let (deadline, stopped) = {
             let session = &self.lock().session;
             (session.deadline(), session.state() == RelayState::Stopped)
-        };
-        let timer = async {
-            match deadline {
-                Some(at) => tokio::time::sleep_until(at.into()).await,
-                None => std::future::pending().await,
-            }
         };
         let socket = async {
             match &mut self.socket {
@@ -195,13 +201,24 @@ impl Driver {
         tokio::select! {
             command = self.commands.recv() => Happened::Command(command),
             event = socket => Happened::Socket(event),
-            Some(done) = self.forwards.join_next_with_id() => Happened::Forwarded(done),
+            Some(done) = self.forwards.join_next() => Happened::Forwarded(done),
             happened = self.pending.wait() => happened,
             key = key => Happened::KeyRead(key),
-            () = timer => Happened::Deadline,
+            () = self.timer.until(deadline) => Happened::Deadline,
             // a stopped relay waits for nothing but a person, who may be rotating the key just now
-            () = tokio::time::sleep(STOPPED_KEY_POLL), if stopped => Happened::Command(Some(Command::CheckKey)),
+            () = async { tokio::time::sleep(STOPPED_KEY_POLL).await }, if stopped => Happened::Command(Some(Command::CheckKey)),
         }
+    }
+
+    /// What has happened besides, if anything.
+    fn next_now(&mut self) -> Option<Happened> {
+        if self.finished {
+            return None;
+        }
+        if let Some(done) = self.forwards.try_join_next() {
+            return Some(Happened::Forwarded(done));
+        }
+        self.socket.as_mut()?.event_now().map(Happened::Socket)
     }
 
     /// Turns what happened into the session's words.
@@ -222,8 +239,7 @@ impl Driver {
                 })
             }
             Happened::Socket(event) => Some(self.socket_input(event)),
-            Happened::Forwarded(Ok((task, forwarded))) => {
-                self.by_task.remove(&task);
+            Happened::Forwarded(Ok(forwarded)) => {
                 self.running.remove(&forwarded.id);
                 Some(Input::Forwarded {
                     id: forwarded.id,
@@ -276,7 +292,8 @@ impl Driver {
 
     /// A task that was cancelled was answered before; one that panicked is answered now, and never forwarded again.
     fn forward_ended_early(&mut self, error: &JoinError) -> Option<Input<Hold>> {
-        let id = self.by_task.remove(&error.id())?;
+        let failed = |(_, task): &(&RequestId, &AbortHandle)| task.id() == error.id();
+        let id = self.running.iter().find(failed).map(|(id, _)| id.clone())?;
         self.running.remove(&id);
         if error.is_cancelled() {
             return None;
@@ -364,6 +381,19 @@ impl Driver {
         }
     }
 
+    fn forward_admitted(&mut self) {
+        if self.admitted.is_empty() {
+            return;
+        }
+        // PROTOCOL §2.2: acks every request frame as soon as it receives it, before forwarding it
+        self.on_socket(Socket::push);
+        for request in self.admitted.drain(..) {
+            let (id, forwarder) = (request.id.clone(), Arc::clone(&self.wiring.forwarder));
+            let task = self.forwards.spawn(async move { forwarder.forward(request).await });
+            self.running.insert(id, task);
+        }
+    }
+
     fn act(&mut self, action: Action<Hold>, core: &mut Core, now: Instant) {
         match action {
             // PROTOCOL §2: initiated outbound by the client
@@ -375,15 +405,9 @@ impl Driver {
                 self.socket = None;
                 self.pending = Pending::Nothing;
             }
-            Action::Forward(request) => {
-                // PROTOCOL §2.2: acks every request frame as soon as it receives it, before forwarding it
-                self.on_socket(Socket::push);
-                let (id, forwarder) = (request.id.clone(), Arc::clone(&self.wiring.forwarder));
-                let task = self.forwards.spawn(async move { forwarder.forward(request).await });
-                self.by_task.insert(task.id(), id.clone());
-                self.running.insert(id, task);
-            }
+            Action::Forward(request) => self.admitted.push(request),
             Action::Cancel(id) => {
+                self.admitted.retain(|request| request.id != id);
                 if let Some(task) = self.running.remove(&id) {
                     task.abort();
                 }
@@ -503,6 +527,9 @@ async fn listener_accepts(to: config::ForwardTo) {
         pause = (pause * 2).min(LISTENER_POLL_MAX);
     }
 }
+
+/// How much is taken together before anything else has its turn.
+const BATCH: usize = 64;
 
 /// How often the key is looked at while the relay is stopped.
 const STOPPED_KEY_POLL: Duration = Duration::from_secs(1);

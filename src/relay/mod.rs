@@ -15,6 +15,7 @@ mod proxy;
 mod report;
 mod socket;
 mod stream;
+mod timer;
 pub(crate) mod tls;
 mod tls_fault;
 mod tunnel;

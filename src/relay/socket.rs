@@ -123,6 +123,17 @@ impl Socket {
         poll_fn(|cx| self.poll_event(cx)).await
     }
 
+    /// A frame that has come already; [`Socket::event`] must be polled afterwards.
+    pub fn event_now(&mut self) -> Option<SocketEvent> {
+        if self.failed.is_some() || !self.may_read() {
+            return None;
+        }
+        match self.poll_read(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(event) => Some(event),
+            Poll::Pending => None,
+        }
+    }
+
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<SocketEvent> {
         if let Some(e) = self.failed.take() {
             return Poll::Ready(ended(&e));
