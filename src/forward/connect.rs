@@ -6,6 +6,7 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 
+use super::unix::LocalUnix;
 use crate::config::ForwardTo;
 
 /// Whether the listener accepts connections now.
@@ -21,7 +22,7 @@ pub async fn accepts(to: &ForwardTo) -> io::Result<()> {
 
 /// A byte stream to the listener.
 pub(super) enum LocalStream {
-    Unix(TokioIo<UnixStream>),
+    Unix(TokioIo<LocalUnix>),
     Tcp(TokioIo<TcpStream>),
 }
 
@@ -31,7 +32,7 @@ pub(super) async fn connect(to: &ForwardTo) -> io::Result<LocalStream> {
     let mut pause = Duration::from_millis(1);
     loop {
         let result = match to {
-            ForwardTo::Unix(path) => UnixStream::connect(path)
+            ForwardTo::Unix(path) => LocalUnix::connect(path)
                 .await
                 .map(|s| LocalStream::Unix(TokioIo::new(s))),
             ForwardTo::Tcp { host, port } => tcp(host, *port).await,

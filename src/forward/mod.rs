@@ -13,6 +13,7 @@ pub(crate) mod scripted;
 mod secrets;
 #[cfg(test)]
 mod tests;
+mod unix;
 mod watch;
 
 use std::sync::Arc;
