@@ -116,7 +116,10 @@ impl AsyncWrite for LocalUnix {
     }
 }
 
-#[expect(deprecated, reason = "its successor is unsafe for types that may change their descriptor; these keep theirs")]
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe for types that may change their descriptor; these keep theirs"
+)]
 fn registered<T: std::os::fd::AsRawFd>(source: T, interest: Interest) -> io::Result<AsyncFd<T>> {
     AsyncFd::with_interest(source, interest)
 }

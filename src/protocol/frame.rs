@@ -109,25 +109,26 @@ pub fn decode(text: &str) -> Frame<'_> {
 /// An ack frame (`PROTOCOL §2.2`).
 #[must_use]
 pub fn ack(id: &RequestId) -> Text {
-    let mut out = Vec::with_capacity(ACK_HEAD.len() + id.as_str().len() + 4);
-    out.extend_from_slice(ACK_HEAD);
+    let mut out = String::with_capacity(ACK_HEAD.len() + id.as_str().len() + 4);
+    out.push_str(ACK_HEAD);
     push_json_string(&mut out, id.as_str());
-    out.push(b'}');
-    into_text(out)
+    out.push('}');
+    out.into()
 }
 
 /// Appends `value` as a JSON string.
-pub(super) fn push_json_string(out: &mut Vec<u8>, value: &str) {
-    // a plain string cannot fail to serialise, nor a Vec to be written to
-    let _ = serde_json::to_writer(out, value);
-}
-
-/// Frames are built from strings alone, so the lossless branch is the only one taken.
-pub(super) fn into_text(frame: Vec<u8>) -> Text {
-    match String::from_utf8(frame) {
-        Ok(text) => text.into(),
-        Err(e) => String::from_utf8_lossy(e.as_bytes()).into_owned().into(),
+pub(super) fn push_json_string(out: &mut String, value: &str) {
+    if value
+        .bytes()
+        .all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\')
+    {
+        out.push('"');
+        out.push_str(value);
+        out.push('"');
+        return;
     }
+    // a plain string cannot fail to serialise
+    out.push_str(&serde_json::to_string(value).unwrap_or_default());
 }
 
 fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
@@ -148,7 +149,7 @@ fn hello(protocol: Option<&RawValue>) -> Hello {
     }
 }
 
-const ACK_HEAD: &[u8] = br#"{"type":"ack","request_id":"#;
+const ACK_HEAD: &str = r#"{"type":"ack","request_id":"#;
 
 #[derive(Default)]
 struct Fields<'a> {

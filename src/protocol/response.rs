@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde_json::json;
 
-use super::frame::{into_text, push_json_string};
+use super::frame::push_json_string;
 use super::limits::MAX_QUOTED_CHARS;
 use super::{Fault, RequestId, Text, text_only};
 use crate::usage::{self, Answer, Missing};
@@ -61,16 +61,11 @@ impl Response {
     }
 
     fn passed(id: &RequestId, answer: &AdapterAnswer<'_>, passed: &[HeaderName], max_frame_bytes: usize) -> Self {
-        match json_body(answer) {
-            Ok((body, said)) => {
-                // PROTOCOL §1: status and body unchanged, byte for byte
-                let headers = passed_headers(answer.headers, passed);
-                let frame = encode(id, answer.status, &headers, body);
-                Self {
-                    answer: Some(Box::new(said)),
-                    ..Self::bounded(id, answer.status, frame, max_frame_bytes)
-                }
-            }
+        match json_frame(id, answer, passed) {
+            Ok((frame, said)) => Self {
+                answer: Some(Box::new(said)),
+                ..Self::bounded(id, answer.status, frame, max_frame_bytes)
+            },
             Err(not_json) if answer.status >= 400 => {
                 let body = json!({ "error": { "message": not_json.text } }).to_string();
                 let frame = encode(id, answer.status, JSON_HEADERS, &body);
@@ -126,7 +121,7 @@ impl Response {
         let frame = encode(id, fault.status(), &headers, &fault.body());
         Self {
             status: fault.status(),
-            frame: into_text(frame),
+            frame: frame.into(),
             fault: Some(fault.code()),
             answer: None,
         }
@@ -139,14 +134,14 @@ impl Response {
         answer.missing()
     }
 
-    fn bounded(id: &RequestId, status: u16, frame: Vec<u8>, max_frame_bytes: usize) -> Self {
+    fn bounded(id: &RequestId, status: u16, frame: String, max_frame_bytes: usize) -> Self {
         // PROTOCOL §2.2: a response too large for a frame is replaced with an error response, status 502
         if frame.len() > max_frame_bytes {
             return Self::from_fault(id, &Fault::ResponseTooLarge { limit: max_frame_bytes });
         }
         Self {
             status,
-            frame: into_text(frame),
+            frame: frame.into(),
             fault: None,
             answer: None,
         }
@@ -178,15 +173,41 @@ struct NotJson {
     text: String,
 }
 
+/// The frame with the body as it is, and what the body says about itself, if it is JSON that was not compressed on the
+/// way. The body is checked where it stands in the frame: once.
+fn json_frame(id: &RequestId, answer: &AdapterAnswer<'_>, passed: &[HeaderName]) -> Result<(String, Answer), NotJson> {
+    uncompressed(answer)?;
+    let mut frame = head(
+        id,
+        answer.status,
+        &passed_headers(answer.headers, passed),
+        answer.body.len(),
+    )
+    .into_bytes();
+    let start = frame.len();
+    // PROTOCOL §1: status and body unchanged, byte for byte
+    frame.extend_from_slice(answer.body);
+    let mut frame = String::from_utf8(frame).map_err(|_| not_json(answer, "not UTF-8"))?;
+    let body = frame.get(start..).unwrap_or_default();
+    let said = usage::read_json(body).map_err(|_| not_json(answer, "not JSON"))?;
+    frame.push_str(TAIL);
+    Ok((frame, said))
+}
+
+fn uncompressed(answer: &AdapterAnswer<'_>) -> Result<(), NotJson> {
+    let Some(coding) = content_coding(answer.headers) else {
+        return Ok(());
+    };
+    let why = format!("content-encoding {coding}, though none was asked for");
+    Err(NotJson {
+        text: why.clone(),
+        why: why.into(),
+    })
+}
+
 /// The body and what it says about itself, if it is JSON that was not compressed on the way.
 fn json_body<'a>(answer: &AdapterAnswer<'a>) -> Result<(&'a str, Answer), NotJson> {
-    if let Some(coding) = content_coding(answer.headers) {
-        let why = format!("content-encoding {coding}, though none was asked for");
-        return Err(NotJson {
-            text: why.clone(),
-            why: why.into(),
-        });
-    }
+    uncompressed(answer)?;
     let text = std::str::from_utf8(answer.body).map_err(|_| not_json(answer, "not UTF-8"))?;
     let said = usage::read_json(text).map_err(|_| not_json(answer, "not JSON"))?;
     Ok((text, said))
@@ -230,7 +251,11 @@ fn is_of_type(headers: &HeaderMap, kind: &[u8]) -> bool {
 }
 
 /// `content-type` always, and the configured ones that the adapter sent, as a JSON object.
-fn passed_headers(headers: &HeaderMap, passed: &[HeaderName]) -> String {
+fn passed_headers(headers: &HeaderMap, passed: &[HeaderName]) -> Cow<'static, str> {
+    let plain = headers.get(CONTENT_TYPE).is_none_or(|kind| kind == "application/json");
+    if plain && passed.is_empty() {
+        return JSON_HEADERS.into();
+    }
     let mut object = serde_json::Map::new();
     let kind = headers
         .get(CONTENT_TYPE)
@@ -247,25 +272,32 @@ fn passed_headers(headers: &HeaderMap, passed: &[HeaderName]) -> String {
             object.insert(name.as_str().into(), values.join(", ").into());
         }
     }
-    serde_json::Value::Object(object).to_string()
+    serde_json::Value::Object(object).to_string().into()
 }
 
 /// `headers` and `body` are JSON and go in as they are.
-fn encode(id: &RequestId, status: u16, headers: &str, body: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(body.len() + headers.len() + id.as_str().len() + 96);
-    out.extend_from_slice(br#"{"type":"response","request_id":"#);
-    // PROTOCOL §2.2: echo the request id unchanged
-    push_json_string(&mut out, id.as_str());
-    out.extend_from_slice(br#","payload":{"status":"#);
-    out.extend_from_slice(status.to_string().as_bytes());
-    out.extend_from_slice(br#","headers":"#);
-    out.extend_from_slice(headers.as_bytes());
-    out.extend_from_slice(br#","body":"#);
-    out.extend_from_slice(body.as_bytes());
-    out.extend_from_slice(b"}}");
+fn encode(id: &RequestId, status: u16, headers: &str, body: &str) -> String {
+    let mut out = head(id, status, headers, body.len());
+    out.push_str(body);
+    out.push_str(TAIL);
     out
 }
 
+/// A frame up to its body, with room for the rest.
+fn head(id: &RequestId, status: u16, headers: &str, body: usize) -> String {
+    let mut out = String::with_capacity(body + headers.len() + id.as_str().len() + 96);
+    out.push_str(r#"{"type":"response","request_id":"#);
+    // PROTOCOL §2.2: echo the request id unchanged
+    push_json_string(&mut out, id.as_str());
+    out.push_str(r#","payload":{"status":"#);
+    out.push_str(&status.to_string());
+    out.push_str(r#","headers":"#);
+    out.push_str(headers);
+    out.push_str(r#","body":"#);
+    out
+}
+
+const TAIL: &str = "}}";
 const JSON_HEADERS: &str = r#"{"content-type":"application/json"}"#;
 const EVENT_STREAM_TYPE: &[u8] = b"text/event-stream";
 const BINARY_TYPES: [&[u8]; 3] = [b"audio/", b"image/", b"video/"];

@@ -151,9 +151,10 @@ impl Forwarder {
             .header(CONTENT_LENGTH, length)
             .header("content-type", headers.content_type)
             .body(Full::new(body))?;
-        question
-            .headers_mut()
-            .insert(HeaderName::from_static(model::ANSWER_BYTES), headers.answer_bytes.parse()?);
+        question.headers_mut().insert(
+            HeaderName::from_static(model::ANSWER_BYTES),
+            headers.answer_bytes.parse()?,
+        );
         question
             .headers_mut()
             .insert(HeaderName::from_static(model::DELAY_MS), headers.delay_ms.parse()?);

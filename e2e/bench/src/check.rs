@@ -183,15 +183,35 @@ mod tests {
         let mut answers = Answers::of(1024);
         let body = model::body(1024);
         assert_eq!(body.len(), 1024);
-        assert_eq!(answers.check(&frame("0000000000000001", &body)).unwrap(), "0000000000000001");
-        assert_eq!(answers.check(&frame("00000000000000ab", &body)).unwrap(), "00000000000000ab");
-        assert!(answers.known.as_ref().unwrap().id_in(&frame("00000000000000ac", &body), true).is_some());
+        assert_eq!(
+            answers.check(&frame("0000000000000001", &body)).unwrap(),
+            "0000000000000001"
+        );
+        assert_eq!(
+            answers.check(&frame("00000000000000ab", &body)).unwrap(),
+            "00000000000000ab"
+        );
+        assert!(
+            answers
+                .known
+                .as_ref()
+                .unwrap()
+                .id_in(&frame("00000000000000ac", &body), true)
+                .is_some()
+        );
         let shorter = model::body(1023);
         assert!(answers.check(&frame("0000000000000002", &shorter)).is_err());
         let status = frame("0000000000000003", &body).replace("200", "503");
         assert!(answers.check(&status).is_err());
         let other = body.replace("quick", "quack");
-        assert!(answers.known.as_ref().unwrap().id_in(&frame("00000000000000ac", &other), true).is_none());
+        assert!(
+            answers
+                .known
+                .as_ref()
+                .unwrap()
+                .id_in(&frame("00000000000000ac", &other), true)
+                .is_none()
+        );
     }
 
     #[test]

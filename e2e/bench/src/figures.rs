@@ -6,7 +6,11 @@ use serde::{Deserialize, Serialize};
 pub fn percentile(sorted: &[u64], share: f64) -> u64 {
     let last = sorted.len().saturating_sub(1);
     // the number of samples is far below where a float forgets integers
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss
+    )]
     let rank = (share * sorted.len() as f64).ceil() as usize;
     sorted.get(rank.saturating_sub(1).min(last)).copied().unwrap_or(0)
 }
@@ -54,7 +58,11 @@ mod tests {
     fn a_figure_has_the_middle_and_the_ends() {
         assert_eq!(
             Figure::of(vec![3.0, 1.0, 2.0]),
-            Some(Figure { min: 1.0, median: 2.0, max: 3.0 })
+            Some(Figure {
+                min: 1.0,
+                median: 2.0,
+                max: 3.0
+            })
         );
         assert_eq!(Figure::of(vec![1.0, 2.0]).unwrap().median, 1.5);
         assert_eq!(Figure::of(Vec::new()), None);

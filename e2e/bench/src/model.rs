@@ -62,7 +62,11 @@ pub async fn serve(listen: SocketAddr) -> Result<()> {
                 async move { Ok::<_, Infallible>(model.answer(request).await) }
             });
             // a connection that breaks is its client's to tell
-            drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
+            drop(
+                http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await,
+            );
         });
     }
 }
@@ -85,7 +89,12 @@ impl Model {
             drop(ticker.until(until).await);
         }
         self.count.set(self.count.get() + 1);
-        let body = self.bodies.borrow_mut().entry(bytes).or_insert_with(|| body_bytes(bytes)).clone();
+        let body = self
+            .bodies
+            .borrow_mut()
+            .entry(bytes)
+            .or_insert_with(|| body_bytes(bytes))
+            .clone();
         let mut response = Response::new(Full::new(body));
         response
             .headers_mut()

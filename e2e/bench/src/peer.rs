@@ -130,7 +130,10 @@ impl Run<'_> {
 
     fn look(&mut self, now: Instant) -> Result<()> {
         if now > self.recorder.deadline() {
-            return Err(Failed::new(format!("{} requests had no answer in time", self.outstanding.len())));
+            return Err(Failed::new(format!(
+                "{} requests had no answer in time",
+                self.outstanding.len()
+            )));
         }
         let burst = matches!(self.load.pace, Pace::Burst(_));
         if burst && self.recorder.is_open() && self.outstanding.len() == 0 {

@@ -79,13 +79,21 @@ impl Relay {
         // the library's signature
         #[expect(clippy::result_large_err)]
         let callback = |request: &Request, response: Response| -> std::result::Result<Response, ErrorResponse> {
-            let bearer = request.headers().get("authorization").and_then(|value| value.to_str().ok());
-            key = bearer.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default().to_owned();
+            let bearer = request
+                .headers()
+                .get("authorization")
+                .and_then(|value| value.to_str().ok());
+            key = bearer
+                .and_then(|value| value.strip_prefix("Bearer "))
+                .unwrap_or_default()
+                .to_owned();
             Ok(response)
         };
         let config = Some(websocket::config());
         let mut socket = tokio_tungstenite::accept_hdr_async_with_config(stream, callback, config).await?;
-        socket.send(Message::Text(r#"{"type":"connected","protocol":2}"#.into())).await?;
+        socket
+            .send(Message::Text(r#"{"type":"connected","protocol":2}"#.into()))
+            .await?;
         self.peers.borrow_mut().insert(key, Peer::spawn(socket));
         self.came.notify_waiters();
         Ok(())

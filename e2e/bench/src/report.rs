@@ -1,6 +1,8 @@
 //! (soon)
-use std::path::Path;
-use e2e::failed::Result;
 use crate::measured::Results;
+use e2e::failed::Result;
+use std::path::Path;
 /// Writes.
-pub fn write(_results: &Results, _out: &Path, _publish: Option<&Path>) -> Result<()> { Ok(()) }
+pub fn write(_results: &Results, _out: &Path, _publish: Option<&Path>) -> Result<()> {
+    Ok(())
+}

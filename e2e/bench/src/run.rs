@@ -7,10 +7,10 @@ use clap::Args;
 use e2e::failed::{Failed, Result};
 
 use crate::measured::{Measure, Results};
+use crate::report;
 use crate::scenario::{self, Scenario};
 use crate::systems::{System, World};
 use crate::usage::Meter;
-use crate::report;
 
 /// What to run.
 #[derive(Debug, Args)]
@@ -48,7 +48,10 @@ pub async fn run(options: Options) -> Result<()> {
         None => measure(&options).await?,
     };
     std::fs::create_dir_all(&options.out)?;
-    std::fs::write(options.out.join("results.json"), serde_json::to_string_pretty(&results)?)?;
+    std::fs::write(
+        options.out.join("results.json"),
+        serde_json::to_string_pretty(&results)?,
+    )?;
     report::write(&results, &options.out, options.publish.as_deref())
 }
 
@@ -99,7 +102,10 @@ fn tell(measure: &Measure) {
         measure.load_busy * 100.0,
         measure.model_busy * 100.0,
         measure.peak,
-        measure.all_acked.map(|seconds| format!("  acked in {seconds:.3} s")).unwrap_or_default(),
+        measure
+            .all_acked
+            .map(|seconds| format!("  acked in {seconds:.3} s"))
+            .unwrap_or_default(),
     );
 }
 
@@ -109,9 +115,18 @@ async fn idle(world: &World, options: &Options, results: &mut Results) -> Result
     let meters = [
         (System::Reference.id(), world.meter(System::Reference)),
         (System::Module.id(), world.meter(System::Module)),
-        ("envoy_alone", Meter { client: alone.id(), model: Vec::new() }),
+        (
+            "envoy_alone",
+            Meter {
+                client: alone.id(),
+                model: Vec::new(),
+            },
+        ),
     ];
-    let meters: Vec<_> = meters.into_iter().filter(|(_, meter)| !meter.client.is_empty()).collect();
+    let meters: Vec<_> = meters
+        .into_iter()
+        .filter(|(_, meter)| !meter.client.is_empty())
+        .collect();
     // what was needed to start is not idle
     tokio::time::sleep(SETTLE).await;
     let mut before = Vec::new();
@@ -140,8 +155,15 @@ async fn first_answers(world: &World, options: &Options, repetition: u32, result
         }
         let (time, started, _peer) = world.first_answer(system, &load, repetition).await?;
         started.end().await;
-        eprintln!("{repetition:>2} first answer   {:11} {:.3} s", system.id(), time.as_secs_f64());
-        results.standing.first_answer.push((system.id().to_owned(), time.as_secs_f64()));
+        eprintln!(
+            "{repetition:>2} first answer   {:11} {:.3} s",
+            system.id(),
+            time.as_secs_f64()
+        );
+        results
+            .standing
+            .first_answer
+            .push((system.id().to_owned(), time.as_secs_f64()));
     }
     Ok(())
 }

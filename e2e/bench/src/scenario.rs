@@ -76,8 +76,18 @@ pub fn all(window: Duration) -> Vec<Scenario> {
             &ALL,
         ),
         scenario("closed_100", "1 KiB, 100 outstanding", small(Pace::Closed(100)), DEEP),
-        scenario("closed_1000", "1 KiB, 1,000 outstanding", small(Pace::Closed(1_000)), DEEP),
-        scenario("closed_10000", "1 KiB, 10,000 outstanding", small(Pace::Closed(10_000)), DEEP),
+        scenario(
+            "closed_1000",
+            "1 KiB, 1,000 outstanding",
+            small(Pace::Closed(1_000)),
+            DEEP,
+        ),
+        scenario(
+            "closed_10000",
+            "1 KiB, 10,000 outstanding",
+            small(Pace::Closed(10_000)),
+            DEEP,
+        ),
         scenario(
             "burst_10000",
             "1 KiB, 10,000 requests at once",

@@ -83,8 +83,14 @@ impl Started {
         let program = command.as_std().get_program().to_string_lossy().into_owned();
         let log = std::fs::File::options().create(true).append(true).open(log)?;
         // access logs and receipts go nowhere: a reader of them would take part in the race
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
-        let child = command.spawn().map_err(|e| Failed::new(format!("{program} cannot be started: {e}")))?;
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .kill_on_drop(true);
+        let child = command
+            .spawn()
+            .map_err(|e| Failed::new(format!("{program} cannot be started: {e}")))?;
         Ok(Self { child })
     }
 
@@ -179,7 +185,9 @@ impl World {
         let asked = count(self.model_at).await? - before;
         let expected = if system == System::Answerer { 0 } else { seen.sent };
         if asked != expected {
-            return Err(Failed::new(format!("the model answered {asked} requests instead of {expected}")));
+            return Err(Failed::new(format!(
+                "the model answered {asked} requests instead of {expected}"
+            )));
         }
         Ok(seen)
     }
@@ -255,7 +263,10 @@ fn role(name: &str) -> Command {
 }
 
 fn bare(relay: &Relay, key: &str, to: &str, log: &Path) -> Result<Started> {
-    Started::new(role("bare").args(["--relay", &relay.url(), "--key", key, "--to", to]), log)
+    Started::new(
+        role("bare").args(["--relay", &relay.url(), "--key", key, "--to", to]),
+        log,
+    )
 }
 
 fn reference(scratch: &Scratch, relay: &Relay, key: &str, model: SocketAddr) -> Result<Started> {
@@ -287,7 +298,10 @@ fn envoy(
         &[
             ("wss://relay.example.com/connect", &relay.url()),
             ("# insecure: false ", "insecure: true # "),
-            ("/run/spectral-bridge/adapter.sock", &socket(scratch, name).display().to_string()),
+            (
+                "/run/spectral-bridge/adapter.sock",
+                &socket(scratch, name).display().to_string(),
+            ),
             ("port_value: 9901", &format!("port_value: {}", admin.port())),
             ("port_value: 8000", &format!("port_value: {}", model.port())),
             ("port_value: 8841", &format!("port_value: {}", status.port())),
@@ -296,7 +310,10 @@ fn envoy(
     )?;
     let config = scratch.write(&format!("{name}.yaml"), edited(&text, plain, module)?)?;
     let mut envoy = command(envoy_binary()?);
-    envoy.arg("-c").arg(config).args(["--disable-hot-restart", "--log-level", "warning"]);
+    envoy
+        .arg("-c")
+        .arg(config)
+        .args(["--disable-hot-restart", "--log-level", "warning"]);
     envoy.env("ENVOY_DYNAMIC_MODULES_SEARCH_PATH", library_dir()?);
     envoy.env("SPECTRAL_BRIDGE_API_KEY", name);
     Started::new(&mut envoy, &scratch.path().join("processes.log"))
@@ -308,17 +325,27 @@ fn edited(text: &str, plain: SocketAddr, module: bool) -> Result<String> {
     let clusters = text.find("\n  clusters:\n").ok_or_else(|| missing("clusters"))?;
     let same = text.get(listener..clusters).ok_or_else(|| missing("listener"))?;
     let (from, to) = (same.find("address:"), same.find("per_connection_buffer_limit_bytes"));
-    let (Some(from), Some(to)) = (from, to) else { return Err(missing("address")) };
-    let head = same.get(..from).unwrap_or_default().replace("name: adapter", "name: plain");
+    let (Some(from), Some(to)) = (from, to) else {
+        return Err(missing("address"));
+    };
+    let head = same
+        .get(..from)
+        .unwrap_or_default()
+        .replace("name: adapter", "name: plain");
     let tail = same.get(to..).unwrap_or_default();
-    let address = format!("address: {{ socket_address: {{ address: 127.0.0.1, port_value: {} }} }}\n    ", plain.port());
+    let address = format!(
+        "address: {{ socket_address: {{ address: 127.0.0.1, port_value: {} }} }}\n    ",
+        plain.port()
+    );
     let mut all = text.to_owned();
     all.insert_str(clusters, &format!("\n{head}{address}{tail}"));
     if module {
         return Ok(all);
     }
     let (from, to) = (all.find("bootstrap_extensions:"), all.find("static_resources:"));
-    let (Some(from), Some(to)) = (from, to) else { return Err(missing("bootstrap_extensions")) };
+    let (Some(from), Some(to)) = (from, to) else {
+        return Err(missing("bootstrap_extensions"));
+    };
     all.replace_range(from..to, "");
     Ok(all)
 }

@@ -87,10 +87,16 @@ fn tree(root: u32) -> Vec<u32> {
     let mut next = 0;
     while let Some(process) = found.get(next).copied() {
         next += 1;
-        let Ok(tasks) = fs::read_dir(format!("/proc/{process}/task")) else { continue };
+        let Ok(tasks) = fs::read_dir(format!("/proc/{process}/task")) else {
+            continue;
+        };
         for task in tasks.flatten() {
             let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-            found.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+            found.extend(
+                children
+                    .split_whitespace()
+                    .filter_map(|child| child.parse::<u32>().ok()),
+            );
         }
     }
     found
@@ -102,7 +108,11 @@ fn cpu_nanos(process: u32) -> Result<u64> {
     for task in fs::read_dir(format!("/proc/{process}/task"))?.flatten() {
         // a thread may end between the two looks
         let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-        sum += text.split_whitespace().next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or(0);
+        sum += text
+            .split_whitespace()
+            .next()
+            .and_then(|nanos| nanos.parse::<u64>().ok())
+            .unwrap_or(0);
     }
     Ok(sum)
 }

@@ -23,7 +23,9 @@ pub async fn connect(relay: &str, key: &str) -> Result<WebSocketStream<TcpStream
     let mut request = relay.into_client_request()?;
     let host = request.uri().authority().map(ToString::to_string);
     let host = host.ok_or_else(|| Failed::new("the relay's URL has no host"))?;
-    request.headers_mut().insert("authorization", format!("Bearer {key}").parse()?);
+    request
+        .headers_mut()
+        .insert("authorization", format!("Bearer {key}").parse()?);
     request.headers_mut().insert("spectral-bridge-protocol", "2".parse()?);
     let stream = TcpStream::connect(host).await?;
     stream.set_nodelay(true)?;

@@ -201,16 +201,10 @@ fn failure(out: &mut String, failure: Option<&Failure<'_>>) {
 /// `{"id":…,"object":…,"created":…,"model":…`, none of it the model server's.
 fn head(known: &Known<'_>, object: &str, created: &str) -> String {
     let mut out = format!(r#"{{"object":"{object}","{created}":{},"id":"#, known.created);
-    push(&mut out, known.id);
+    push_json_string(&mut out, known.id);
     out.push_str(r#","model":"#);
-    push(&mut out, known.model.unwrap_or_default());
+    push_json_string(&mut out, known.model.unwrap_or_default());
     out
-}
-
-fn push(out: &mut String, value: &str) {
-    let mut json = Vec::with_capacity(value.len() + 2);
-    push_json_string(&mut json, value);
-    out.push_str(&String::from_utf8_lossy(&json));
 }
 
 fn separate(out: &mut String, index: usize) {
