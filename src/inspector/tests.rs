@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE};
 
-use super::slots::PLACES;
+use super::slots::{PLACES, Slot};
 use super::view::Seen;
 use super::*;
 use crate::config;
@@ -160,6 +160,11 @@ fn what_never_reached_the_model_is_told_with_its_fault() {
             .iter()
             .all(|seen| seen.ack_expired == (seen.id == "r-2"))
     );
+}
+
+#[test]
+fn a_request_takes_400_bytes_at_most() {
+    assert!(size_of::<std::sync::Mutex<Slot>>() <= 400, "{}", size_of::<Slot>());
 }
 
 #[test]

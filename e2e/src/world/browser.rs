@@ -42,7 +42,7 @@ impl Browser {
         let mut program = command("chromedriver");
         program.arg(format!("--port={}", driver.port()));
         let process = Process::start("chromedriver", &mut program)
-            .map_err(|e| e.during("`make test` and `make browser` install chromium and chromium-driver on Debian"))?;
+            .map_err(|e| e.during("`make inspector` installs chromium and chromium-driver on Debian"))?;
         let status = format!("http://{driver}/status");
         let listens = eventually("chromedriver listens", STARTS, || async {
             http::get(&status).await.ok()

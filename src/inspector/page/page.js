@@ -321,9 +321,11 @@
     const forward = seen.over ? seen.forward_seconds ?? 0 : Math.max(0, took - seen.queue_seconds);
     const parts = [["queue", seen.queue_seconds], ["model", forward], ["ack", seen.ack_seconds ?? 0]];
     const label = `in the queue ${seconds(seen.queue_seconds)}, at the model ${seconds(seen.over ? seen.forward_seconds : forward)}, until acknowledged ${acknowledged(seen)}`;
+    // the whole by its logarithm, so that a slow request does not make the others' bars vanish; its parts in proportion
+    const whole = (100 * Math.log1p(took * 1000)) / Math.log1p(longest * 1000);
     let x = 0;
     const bars = parts.map(([name, value]) => {
-      const width = (value / longest) * 100;
+      const width = took > 0 ? (value / took) * whole : 0;
       const bar = drawing("rect", { class: name, x, y: 0, width, height: 8 });
       x += width;
       return bar;
