@@ -143,7 +143,10 @@
     const width = 150;
     const height = 32;
     const top = Math.max(1e-9, ...values);
-    const points = values.map((value, i) => `${width - values.length + i + 1},${(height - (value / top) * (height - 2)).toFixed(2)}`);
+    // a young history takes the width that an older one will
+    const step = width / Math.max(30, values.length);
+    const x = (i) => (width - (values.length - 1 - i) * step).toFixed(2);
+    const points = values.map((value, i) => `${x(i)},${(height - (value / top) * (height - 2)).toFixed(2)}`);
     const peak = values.length ? Math.max(...values) : 0;
     if (!svg.firstChild) {
       svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
@@ -152,7 +155,7 @@
     }
     const line = points.length > 1 ? `M${points.join("L")}` : "";
     svg.lastChild.setAttribute("d", line);
-    svg.firstChild.setAttribute("d", line && `${line}L${width},${height}L${width - values.length + 1},${height}Z`);
+    svg.firstChild.setAttribute("d", line && `${line}L${width},${height}L${x(0)},${height}Z`);
     const label = `${words} in the last five minutes: now ${number(values.at(-1) ?? 0)}, at most ${number(peak)}`;
     if (svg.getAttribute("aria-label") !== label) svg.setAttribute("aria-label", label);
   }
