@@ -38,7 +38,7 @@ otel-demo: build envoy python ## The demo with a local OpenTelemetry collector a
 	@exec $(RELEASE)/otel-demo
 
 .PHONY: test
-test: lint unit e2e e2e-others ## Run every test: format, clippy, unit, seam, and end to end on real Envoy.
+test: lint unit e2e inspector e2e-others ## Run every test: format, clippy, unit, seam, and end to end on real Envoy.
 
 .PHONY: build
 build: module demo ## Build the module, the launcher, the demo relay and the demo model.
@@ -81,6 +81,30 @@ trace: tools ## Show which code and which test stand for each sentence of PROTOC
 e2e: module envoy python ## Run the tests on real Envoy; ARGS=name selects.
 	$(call say,running the tests on real Envoy)
 	@$(CARGO) test --locked --quiet -p e2e -- $(ARGS)
+
+.PHONY: inspector
+inspector: module envoy python browser $(VENV)/axe-is-installed ## Run the inspector's tests in Chromium, which root and CI install by apt.
+	$(call say,running the inspector's tests in Chromium)
+	@$(CARGO) test --locked --quiet -p e2e --test inspector -- --include-ignored --skip picture $(ARGS)
+
+.PHONY: inspector-picture
+inspector-picture: module envoy browser ## Draw the inspector's picture for the README anew, in about a minute.
+	@$(CARGO) test --locked --quiet -p e2e --test inspector -- --ignored picture
+
+.PHONY: browser
+browser:
+	@! { command -v chromium && command -v chromedriver; } >/dev/null || exit 0; \
+	become=(); [ "$$(id -u)" = 0 ] || become=(sudo -n); \
+	{ [ "$$(id -u)" = 0 ] || [ -n "$${CI:-}" ]; } && command -v apt-get >/dev/null \
+	  || { echo "make: chromium or chromedriver is missing, which the inspector's tests need (Debian: apt-get install chromium chromium-driver fonts-dejavu-core)" >&2; exit 2; }; \
+	printf '\033[1m==> installing Chromium and its driver\033[0m\n'; \
+	"$${become[@]}" apt-get update -qq && "$${become[@]}" apt-get install -y -qq --no-install-recommends chromium chromium-driver fonts-dejavu-core >/dev/null
+
+# axe-core, without the browser driver that its package would bring
+$(VENV)/axe-is-installed: e2e/browser/requirements.txt | $(VENV)/bin/python
+	$(call say,getting axe-core)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@touch $@
 
 # What must hold on the older Envoys, too, in a few tests.
 SHORT := both_apis_come_back sigterm_lets_a_request_finish validate_lists_every_mistake a_panic_inside_a_hook \

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::{self, SecretSource};
 use crate::forward::{Budget, Forwarder, HeaderSecrets};
+use crate::inspector::Recorder;
 use crate::protocol::Session;
 use crate::protocol::admission::Pause;
 use crate::relay::{Command, Core, Driver, LastError, Wiring};
@@ -24,6 +25,7 @@ pub struct Client {
     relay: Arc<config::Relay>,
     forward: config::Forward,
     telemetry: Telemetry,
+    recorder: Recorder,
     core: Arc<Mutex<Core>>,
     commands: mpsc::Sender<Command>,
     done: watch::Receiver<bool>,
@@ -38,11 +40,12 @@ impl Client {
         relay: config::Relay,
         forward: &config::Forward,
         telemetry: Telemetry,
+        recorder: Recorder,
         drained: bool,
     ) -> Self {
         let runtime = threads.handle();
         let relay = Arc::new(relay);
-        let wiring = wiring(&relay, forward, &telemetry);
+        let wiring = wiring(&relay, forward, &telemetry, &recorder);
         let core = Arc::new(Mutex::new(Core::new(&wiring)));
         let (commands, inbox) = mpsc::channel(COMMANDS);
         if drained {
@@ -61,6 +64,7 @@ impl Client {
             relay,
             forward: forward.clone(),
             telemetry,
+            recorder,
             core,
             commands,
             done,
@@ -86,6 +90,12 @@ impl Client {
         &self.relay.name
     }
 
+    /// Who remembers its last requests.
+    #[must_use]
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
     /// How long a drain may take.
     #[must_use]
     pub fn grace(&self) -> Duration {
@@ -101,7 +111,12 @@ impl Client {
         self.telemetry = telemetry.clone();
         self.relay = Arc::new(relay);
         self.forward = forward.clone();
-        self.tell(Command::Reconfigure(Box::new(wiring(&self.relay, forward, telemetry))));
+        self.tell(Command::Reconfigure(Box::new(wiring(
+            &self.relay,
+            forward,
+            telemetry,
+            &self.recorder,
+        ))));
     }
 
     /// Finishes what is in flight within `grace`, then closes for good.
@@ -184,7 +199,7 @@ impl Client {
     }
 }
 
-fn wiring(relay: &Arc<config::Relay>, forward: &config::Forward, telemetry: &Telemetry) -> Wiring {
+fn wiring(relay: &Arc<config::Relay>, forward: &config::Forward, telemetry: &Telemetry, recorder: &Recorder) -> Wiring {
     let budget = Budget::new(relay.max_held_bytes);
     let secrets = Arc::new(HeaderSecrets::new(forward.headers.clone()));
     let forwarder = Forwarder::new(relay, forward, Arc::clone(&secrets), budget.clone(), telemetry.clone());
@@ -192,7 +207,7 @@ fn wiring(relay: &Arc<config::Relay>, forward: &config::Forward, telemetry: &Tel
         origin: Origin::new(&relay.name, &relay.labels),
         relay: Arc::clone(relay),
         forward_to: forward.to.clone(),
-        forwarder: Arc::new(forwarder),
+        forwarder: Arc::new(forwarder.recording(recorder.clone())),
         budget,
         secrets,
         telemetry: telemetry.clone(),

@@ -4,8 +4,8 @@
 //!
 //! | Ring | Modules | What they may do |
 //! |---|---|---|
-//! | pure | [`protocol`], [`usage`], [`config`], [`json`], [`auth::tokens`], [`status::snapshot`], [`telemetry::names`] | compute and return values |
-//! | shell | [`relay`], [`forward`], [`chat`], [`status::server`], [`secret`], [`auth::file`], [`telemetry`], [`relayed`], [`threads`], [`gateway`], [`client`], [`registry`] | own sockets, tasks and timers |
+//! | pure | [`protocol`], [`usage`], [`config`], [`json`], [`inspector::view`], [`auth::tokens`], [`status::snapshot`], [`telemetry::names`] | compute and return values |
+//! | shell | [`relay`], [`forward`], [`chat`], [`status::server`], [`inspector`], [`secret`], [`auth::file`], [`telemetry`], [`relayed`], [`threads`], [`gateway`], [`client`], [`registry`] | own sockets, tasks and timers |
 //! | seam | [`module`], [`filter`], [`auth`], [`stats`] | talk to Envoy, through the SDK in `envoy/sdk` |
 //!
 //! Arrows point inward: seam → shell → pure.
@@ -22,6 +22,7 @@ pub mod config;
 pub mod filter;
 pub mod forward;
 pub mod gateway;
+pub mod inspector;
 pub mod json;
 pub mod module;
 pub mod protocol;

@@ -22,8 +22,10 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::chat::Endpoints;
 use crate::client::Client;
-use crate::config::{self, Config, SecretSource};
+use crate::config::{self, Config};
 use crate::gateway::Watched;
+use crate::inspector::Recorder;
+use crate::status::inspect::Inspector;
 use crate::status::server::StatusServer;
 use crate::status::snapshot::GatewaySnapshot;
 use crate::status::token::Token;
@@ -69,13 +71,15 @@ struct Asked {
     relay: config::Relay,
     forward: config::Forward,
     telemetry: Telemetry,
+    inspector: Option<config::Inspector>,
 }
 
 #[derive(Debug)]
 struct Serving {
-    /// With the token that each names, the newest last.
-    leases: Vec<(u64, Option<SecretSource>)>,
+    /// With what each asks for, the newest last.
+    leases: Vec<(u64, config::Status)>,
     token: Token,
+    inspector: Inspector,
     server: StatusServer,
 }
 
@@ -109,7 +113,7 @@ impl Registry {
         let mut failed = None;
         for relay in relays {
             let forward = relay.forward_or(&forward).clone();
-            match state.ask(lease, relay, &forward, &telemetry) {
+            match state.ask(lease, relay, &forward, &telemetry, status.inspector) {
                 Ok(client) => clients.push(client),
                 Err(error) => {
                     failed = Some(error);
@@ -126,22 +130,24 @@ impl Registry {
         }
         let control = Arc::clone(self);
         let spawn = || {
-            let token = Token::default();
+            let (token, inspector) = (Token::default(), Inspector::default());
             Serving {
                 leases: Vec::new(),
                 token: token.clone(),
-                server: StatusServer::spawn(&runtime, status.listen, control, token),
+                inspector: inspector.clone(),
+                server: StatusServer::spawn(&runtime, status.listen, control, token, inspector),
             }
         };
-        let serving = state.servers.entry(status.listen).or_insert_with(spawn);
-        serving.leases.push((lease, status.token));
-        serving.choose_token();
+        let listen = status.listen;
+        let serving = state.servers.entry(listen).or_insert_with(spawn);
+        serving.leases.push((lease, status));
+        serving.choose();
         drop(state);
         let lease = Lease {
             registry: Arc::clone(self),
             id: lease,
             clients,
-            server: status.listen,
+            server: listen,
         };
         // dropping the lease ends what was started for it
         failed.map_or(Ok(lease), Err)
@@ -293,22 +299,26 @@ impl State {
         relay: config::Relay,
         forward: &config::Forward,
         telemetry: &Telemetry,
+        inspector: Option<config::Inspector>,
     ) -> std::io::Result<u64> {
         let asked = Asked {
             lease,
             relay: relay.clone(),
             forward: forward.clone(),
             telemetry: telemetry.clone(),
+            inspector,
         };
         let serving = self.clients.iter_mut().find(|(_, shared)| shared.client.serves(&relay));
         if let Some((id, shared)) = serving {
             shared.client.reconfigure(relay, forward, telemetry);
+            shared.client.recorder().set(inspector.as_ref());
             shared.asked.push(asked);
             return Ok(*id);
         }
         // who drains goes away: nothing new begins
         let threads = Threads::start(&relay.name)?;
-        let client = Client::spawn(threads, relay, forward, telemetry.clone(), self.draining);
+        let recorder = Recorder::new(inspector.as_ref());
+        let client = Client::spawn(threads, relay, forward, telemetry.clone(), recorder, self.draining);
         if self.paused.contains(client.name()) {
             client.pause(true);
         }
@@ -335,9 +345,11 @@ impl State {
                 relay,
                 forward,
                 telemetry,
+                inspector,
                 ..
             }) => {
                 shared.client.reconfigure(relay.clone(), forward, telemetry);
+                shared.client.recorder().set(inspector.as_ref());
                 None
             }
             None => self.clients.remove(&id).map(|shared| shared.client),
@@ -347,7 +359,7 @@ impl State {
     fn release_server(&mut self, address: SocketAddr, lease: u64) -> Option<StatusServer> {
         let serving = self.servers.get_mut(&address)?;
         serving.leases.retain(|(id, _)| *id != lease);
-        serving.choose_token();
+        serving.choose();
         if !serving.leases.is_empty() {
             return None;
         }
@@ -356,10 +368,13 @@ impl State {
 }
 
 impl Serving {
-    /// The newest that is named.
-    fn choose_token(&self) {
-        let mut named = self.leases.iter().rev().filter_map(|(_, token)| token.clone());
+    /// The newest token that is named, and the inspector as the newest wants it.
+    fn choose(&self) {
+        let mut named = self.leases.iter().rev().filter_map(|(_, status)| status.token.clone());
         self.token.set(named.next());
+        let newest = self.leases.last();
+        self.inspector
+            .set(newest.is_some_and(|(_, status)| status.inspector.is_some()));
     }
 }
 

@@ -52,6 +52,7 @@ impl World {
             status: Status {
                 listen: "127.0.0.1:0".parse().unwrap(),
                 token: None,
+                inspector: None,
             },
             telemetry: config::Telemetry::default(),
             chat: None,

@@ -41,6 +41,9 @@ pub const FORWARD_AUTHORITY: &str = "localhost";
 /// The status server: next to the reference client's adapter port 8840.
 pub const STATUS_LISTEN: &str = "127.0.0.1:8841";
 
+/// Enough of a body to recognise it.
+pub const INSPECTOR_BODY_BYTES: usize = 16 * 1024;
+
 /// The `stat_prefix` of the shipped `gateway.yaml`.
 pub const STAT_PREFIX: &str = "gateway";
 

@@ -357,6 +357,15 @@ pub struct Status {
     pub listen: SocketAddr,
     /// What a person who pauses and resumes relays must show; without it nobody can.
     pub token: Option<SecretSource>,
+    /// What its page shows; absent when there is no page.
+    pub inspector: Option<Inspector>,
+}
+
+/// The inspector, a page of the status server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Inspector {
+    /// Bytes of each body that are kept to be shown; none of any when absent.
+    pub bodies: Option<usize>,
 }
 
 /// Envoy as a gateway for clients of its own.

@@ -286,7 +286,7 @@ fn unknown_keys_name_the_allowed_ones_and_the_closest() {
     );
     refused(
         &with_top("status", json!({"Listen": "127.0.0.1:1"})),
-        &["status.Listen: unknown key, did you mean listen?; allowed here: listen, token"],
+        &["status.Listen: unknown key, did you mean listen?; allowed here: listen, token, inspector"],
     );
     let lines = report(&with_relay(json!({"apiKey": "sk-live"})));
     assert!(lines[0].starts_with("relays[0].apiKey: unknown key, did you mean api_key?; allowed here: name, url,"));
@@ -723,6 +723,45 @@ fn mistakes_in_forward_and_status() {
     );
     let localhost = accepted(&with_top("status", json!({"listen": "localhost:0"})));
     assert_eq!(localhost.status.listen, "127.0.0.1:0".parse::<SocketAddr>().unwrap());
+}
+
+#[test]
+fn the_inspector_is_on_without_content_unless_told_otherwise() {
+    let inspector = |value: Value| {
+        accepted(&with_top("status", json!({ "inspector": value })))
+            .status
+            .inspector
+    };
+    let on = |bodies| Some(Inspector { bodies });
+    assert_eq!(accepted(&with_relay(json!({}))).status.inspector, on(None));
+    for (value, expected) in [
+        (json!(true), on(None)),
+        (json!({}), on(None)),
+        (json!(null), on(None)),
+        (json!(false), None),
+        (json!({"bodies": true}), on(Some(16_384))),
+        (json!({"bodies": true, "max_body_bytes": "1000"}), on(Some(1000))),
+        (json!({"bodies": false, "max_body_bytes": 1000}), on(None)),
+    ] {
+        assert_eq!(inspector(value.clone()), expected, "{value}");
+    }
+    let allowed = "true, false or an object with the keys bodies, max_body_bytes";
+    for (value, line) in [
+        (json!("yes"), format!("status.inspector: a string; {allowed}")),
+        (
+            json!({"bodies": true, "max_body_bytes": 1}),
+            "status.inspector.max_body_bytes: 1; a whole number from 256 to 262144".to_owned(),
+        ),
+    ] {
+        refused(&with_top("status", json!({ "inspector": value })), &[&line]);
+    }
+    let kept = accepted(&with_top("status", json!({"inspector": {"bodies": true}})));
+    assert_eq!(
+        kept.warnings(),
+        [
+            "status.inspector.bodies: prompts and answers can be read on 127.0.0.1:8841 by every process and user on this host (with status.token: whoever has it)"
+        ]
+    );
 }
 
 // PROTOCOL §2.1: an explicit opt-out allows a non-loopback adapter

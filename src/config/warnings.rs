@@ -31,6 +31,20 @@ impl Config {
             }
         }
         warnings.extend(distant("forward.to", &self.forward.to));
+        if self
+            .status
+            .inspector
+            .is_some_and(|inspector| inspector.bodies.is_some())
+        {
+            let readers = match self.status.token {
+                Some(_) => "whoever has status.token",
+                None => "every process and user on this host (with status.token: whoever has it)",
+            };
+            warnings.push(format!(
+                "status.inspector.bodies: prompts and answers can be read on {} by {readers}",
+                self.status.listen
+            ));
+        }
         warnings
     }
 }

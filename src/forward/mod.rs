@@ -30,6 +30,7 @@ pub use connect::accepts;
 pub use secrets::HeaderSecrets;
 
 use crate::config::{self, ResponsePolicy};
+use crate::inspector::Recorder;
 use crate::protocol::response::{self, AdapterAnswer, Policy};
 use crate::protocol::text_only::Known;
 use crate::protocol::{Fault, ForwardRequest, RequestId, Response};
@@ -47,6 +48,7 @@ pub struct Forwarder {
     origin: Origin,
     secrets: Arc<HeaderSecrets>,
     telemetry: Telemetry,
+    recorder: Recorder,
     response_policy: ResponsePolicy,
     response_headers: Vec<HeaderName>,
     max_frame_bytes: usize,
@@ -82,11 +84,24 @@ impl Forwarder {
             origin: Origin::new(&relay.name, &relay.labels),
             secrets,
             telemetry,
+            recorder: Recorder::default(),
             response_policy: relay.response_policy,
             response_headers: relay.response_headers.clone(),
             max_frame_bytes: relay.max_frame_bytes,
             budget,
         }
+    }
+
+    /// Tells `recorder` of each request, too.
+    #[must_use]
+    pub fn recording(self, recorder: Recorder) -> Self {
+        Self { recorder, ..self }
+    }
+
+    /// Who remembers the last requests.
+    #[must_use]
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
     }
 
     /// Puts `request` to the adapter and waits for its whole answer.
@@ -95,7 +110,7 @@ impl Forwarder {
     /// Dropping the future gives the request up: its connection is closed.
     pub async fn forward(&self, mut request: ForwardRequest<Hold>) -> Forwarded {
         let id = request.id.clone();
-        let watch = Watch::begin(&self.telemetry, &self.origin, &mut request);
+        let watch = Watch::begin(&self.telemetry, &self.origin, &self.recorder, &mut request);
         let (response, hold) = match self.ask(request).await {
             Ok((mut response, hold)) => {
                 let (frame, hold) = hold.tied_to(response.frame);

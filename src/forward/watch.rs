@@ -1,9 +1,11 @@
 //! What telemetry is told about one forwarded request: once, also when it is given up.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::header::HeaderMap;
 
+use crate::inspector::{self, Outcome, Recorder};
 use crate::protocol::{ForwardRequest, RequestId, Response};
 use crate::relayed::{self, Ticket, X_SPECTRAL_BRIDGE_TICKET};
 use crate::telemetry::{Exchange, Origin, Span, Stage, Telemetry, Via};
@@ -14,6 +16,7 @@ use crate::usage::{self, Operation, Request};
 pub(super) struct Watch<'a> {
     telemetry: &'a Telemetry,
     relay: &'a Origin,
+    recorder: &'a Recorder,
     /// Taken when the end was told.
     open: Option<Open>,
 }
@@ -21,6 +24,7 @@ pub(super) struct Watch<'a> {
 #[derive(Debug)]
 struct Open {
     id: RequestId,
+    path: Arc<str>,
     /// Absent for what is no inference, such as a list of models: of that only the stages are told.
     operation: Option<Operation>,
     request: Request,
@@ -29,18 +33,33 @@ struct Open {
     dispatched: Instant,
     deadline: Instant,
     _ticket: Option<Ticket>,
+    /// Its place among the last requests.
+    recorded: Option<inspector::Ticket>,
 }
 
 impl<'a> Watch<'a> {
     /// Begins to watch `request`, whose headers then carry the trace on and the ticket by which the filter `usage` knows
     /// that it is counted here.
-    pub(super) fn begin<H>(telemetry: &'a Telemetry, relay: &'a Origin, request: &mut ForwardRequest<H>) -> Self {
+    pub(super) fn begin<H>(
+        telemetry: &'a Telemetry,
+        relay: &'a Origin,
+        recorder: &'a Recorder,
+        request: &mut ForwardRequest<H>,
+    ) -> Self {
         let dispatched = Instant::now();
         let waited = dispatched.saturating_duration_since(request.received);
         telemetry.stage(relay, Stage::Queue, waited);
+        let recorded = recorder.begin(&inspector::Asked {
+            id: request.id.as_str(),
+            path: &request.path,
+            headers: &request.headers,
+            body: &request.body,
+            waited,
+        });
         let operation = usage::operation(request.method.as_str(), &request.path);
         let open = Open {
             id: request.id.clone(),
+            path: Arc::clone(&request.path),
             operation,
             request: asked(telemetry, &request.body),
             span: match operation {
@@ -51,10 +70,12 @@ impl<'a> Watch<'a> {
             dispatched,
             deadline: request.deadline,
             _ticket: ticket(&mut request.headers),
+            recorded,
         };
         Self {
             telemetry,
             relay,
+            recorder,
             open: Some(open),
         }
     }
@@ -62,14 +83,28 @@ impl<'a> Watch<'a> {
     /// The request has its response.
     pub(super) fn finish(mut self, response: &Response) {
         let failed = (response.status >= 400).then(|| response.status.to_string());
-        self.end(Some(response), response.fault.or(failed.as_deref()));
+        self.end(Some(response), response.fault, response.fault.or(failed.as_deref()));
     }
 
-    fn end(&mut self, response: Option<&Response>, error: Option<&str>) {
-        let Some(open) = self.open.take() else { return };
+    fn end(&mut self, response: Option<&Response>, fault: Option<&'static str>, error: Option<&str>) {
+        let Some(mut open) = self.open.take() else { return };
         let now = Instant::now();
         let since = |then: Instant| now.saturating_duration_since(then);
         self.telemetry.stage(self.relay, Stage::Forward, since(open.dispatched));
+        if let Some(recorded) = open.recorded.take() {
+            let answer = response.and_then(|response| response.answer.as_deref());
+            let outcome = Outcome {
+                status: response.map(|response| response.status),
+                fault,
+                model: answer
+                    .and_then(|answer| answer.model.as_deref())
+                    .or(open.request.model.as_deref()),
+                usage: answer.map(|answer| answer.usage).unwrap_or_default(),
+                took: since(open.dispatched),
+                frame: response.map(|response| &*response.frame),
+            };
+            self.recorder.finish(recorded, open.id.as_str(), &open.path, &outcome);
+        }
         let Some(operation) = open.operation else { return };
         let exchange = Exchange {
             via: Via::Relay(self.relay),
@@ -96,7 +131,7 @@ impl Drop for Watch<'_> {
             Some(open) if over(open) => "adapter_timeout",
             Some(_) | None => "cancelled",
         };
-        self.end(None, Some(error));
+        self.end(None, Some(error), Some(error));
     }
 }
 

@@ -89,6 +89,15 @@ fn allowed_path(raw: Option<&RawValue>, paths: &[Arc<str>]) -> Result<Arc<str>, 
         .ok_or(Fault::PathNotAllowed)
 }
 
+/// The path that a refused frame names, for people; absent when it is none, or longer than anybody wants to read.
+pub(super) fn named_path(raw: Option<&RawValue>) -> Option<Box<str>> {
+    let Some(raw) = raw else {
+        return Some(DEFAULT_PATH.into());
+    };
+    let short = raw.get().len() <= MAX_NAMED_PATH_BYTES;
+    short.then(|| serde_json::from_str(raw.get()).ok()).flatten()
+}
+
 /// Each endpoint has one method, which is meant when a frame names none.
 fn check_method(raw: Option<&RawValue>, verb: Verb) -> Result<(), Fault> {
     let quoted = raw.map(|raw| raw.get().trim_matches('"'));
@@ -158,7 +167,8 @@ const SLICED_BODY: usize = 64 * 1024;
 const FORM: &[u8] = b"multipart/";
 
 /// The path when a frame names none (`PROTOCOL §2.2`).
-pub const DEFAULT_PATH: &str = "/v1/chat/completions";
+pub const MAX_NAMED_PATH_BYTES: usize = 1024;
+const DEFAULT_PATH: &str = "/v1/chat/completions";
 
 /// Correlates Envoy's access log and the model's with the relay's.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

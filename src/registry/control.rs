@@ -6,6 +6,7 @@ use std::pin::Pin;
 
 use super::{Registry, Shared};
 use crate::gateway::Watched;
+use crate::inspector::Recorder;
 use crate::status::server::Control;
 use crate::status::snapshot::{GatewaySnapshot, ProcessSnapshot, RelaySnapshot};
 
@@ -31,6 +32,16 @@ impl Control for Registry {
                 .unwrap_or_default(),
             chat: state.chats.snapshots(),
         }
+    }
+
+    fn recorders(&self) -> Vec<(String, Recorder)> {
+        let state = self.lock();
+        let clients = state.clients.values().map(|shared| &shared.client);
+        let mut recorders: Vec<_> = clients
+            .map(|client| (client.name().to_owned(), client.recorder().clone()))
+            .collect();
+        recorders.sort_by(|(a, _), (b, _)| a.cmp(b));
+        recorders
     }
 
     fn drain(&self) {

@@ -419,27 +419,35 @@ impl Driver {
 
     fn report(&self, event: &Event, core: &mut Core, now: Instant) {
         let relay = &self.wiring.origin;
+        let recorder = self.wiring.forwarder.recorder();
         match event {
             // another process may have the configuration or the rights that this one lacks
             Event::Stopped(_) => core.lock.release(),
-            Event::Acknowledged { waited } => self.wiring.telemetry.stage(relay, Stage::Ack, *waited),
+            Event::Acknowledged { id, waited } => {
+                self.wiring.telemetry.stage(relay, Stage::Ack, *waited);
+                recorder.acknowledged(id.as_str(), *waited);
+            }
             Event::Refused {
                 id,
                 code,
                 status,
+                path,
                 trace,
-            } => self.wiring.telemetry.refused(&Refusal {
-                relay,
-                request_id: id.as_str(),
-                code,
-                status: *status,
-                trace,
-            }),
+            } => {
+                self.wiring.telemetry.refused(&Refusal {
+                    relay,
+                    request_id: id.as_str(),
+                    code,
+                    status: *status,
+                    trace,
+                });
+                recorder.refused(id.as_str(), path.as_deref(), *status, code);
+            }
+            Event::TimedOut { id } => recorder.timed_out(id.as_str(), self.wiring.relay.request_timeout),
+            Event::ResponseExpired { id } => recorder.expired(id.as_str()),
             Event::Connected(_)
             | Event::Disconnected { .. }
             | Event::Faulted { .. }
-            | Event::TimedOut { .. }
-            | Event::ResponseExpired { .. }
             | Event::FrameIgnored(_)
             | Event::Paused(_)
             | Event::Resumed(_)
@@ -447,6 +455,7 @@ impl Driver {
             | Event::DrainEnded { .. } => {}
         }
         if let Some(error) = report::report(&self.wiring.relay, event, now) {
+            recorder.trouble(error.code, &error.message);
             core.last_error = Some(error);
         }
     }

@@ -6,7 +6,9 @@
 use std::net::IpAddr;
 
 use http::header::{HOST, ORIGIN};
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+
+use super::inspect;
 
 /// A request that is understood and allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub(super) enum Asked {
     Ready,
     /// `GET /status`.
     Status,
+    /// The inspector.
+    Inspect(inspect::Asked),
     /// `POST /drain`.
     Drain {
         /// Answer when the drain is over.
@@ -68,10 +72,15 @@ pub(super) fn read(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<As
             name: None,
             pause: false,
         },
-        path => one_relay(path).ok_or(Refusal::NotFound)?,
+        path => inspected(path, uri.query())
+            .or_else(|| one_relay(path))
+            .ok_or(Refusal::NotFound)?,
     };
+    if let Asked::Inspect(asked) = &asked {
+        check_site(asked, headers)?;
+    }
     let allow = match &asked {
-        Asked::Health | Asked::Ready | Asked::Status => "GET, HEAD",
+        Asked::Health | Asked::Ready | Asked::Status | Asked::Inspect(_) => "GET, HEAD",
         Asked::Drain { .. } | Asked::Reconnect(_) | Asked::Pause { .. } => "POST",
     };
     if allow.split(", ").any(|allowed| allowed == method.as_str()) {
@@ -113,6 +122,19 @@ fn check_origin(headers: &HeaderMap) -> Result<(), Refusal> {
     ))
 }
 
+/// A person may come to the page from anywhere; what the page loads is for the page alone, whatever other sites on this
+/// machine make a browser ask for.
+fn check_site(asked: &inspect::Asked, headers: &HeaderMap) -> Result<(), Refusal> {
+    let own = |site: &HeaderValue| matches!(site.as_bytes(), b"same-origin" | b"none");
+    let for_anybody = matches!(asked, inspect::Asked::Home | inspect::Asked::Page);
+    if for_anybody || headers.get_all(SEC_FETCH_SITE).iter().all(own) {
+        return Ok(());
+    }
+    Err(Refusal::Forbidden(
+        "the header sec-fetch-site names another site: only the inspector's own page may ask for this".to_owned(),
+    ))
+}
+
 /// Whether `host` or `host:port` names a loopback address.
 fn is_loopback(authority: &str) -> bool {
     let (host, port) = match authority.strip_prefix('[') {
@@ -142,6 +164,29 @@ fn wait(query: Option<&str>) -> Result<bool, Refusal> {
     }
 }
 
+fn inspected(path: &str, query: Option<&str>) -> Option<Asked> {
+    use inspect::Asked::{Content, Data, Home, Page, Script, Style};
+    let asked = match path {
+        "/" => Home,
+        "/inspector" => Page,
+        "/inspector/page.css" => Style,
+        "/inspector/page.js" => Script,
+        "/inspector/data" => {
+            let mut pairs = query.unwrap_or_default().split('&');
+            let relay = pairs.find_map(|pair| pair.strip_prefix("relay="));
+            // a relay's name has no letter that a query must escape
+            let relay = relay.filter(|name| !name.is_empty()).map(str::to_owned);
+            Data { relay }
+        }
+        path => {
+            let (recorder, number) = path.strip_prefix("/inspector/content/")?.split_once('-')?;
+            let (recorder, number) = (recorder.parse().ok()?, number.parse().ok()?);
+            Content { recorder, number }
+        }
+    };
+    Some(Asked::Inspect(asked))
+}
+
 fn one_relay(path: &str) -> Option<Asked> {
     let (name, act) = path.strip_prefix("/relays/")?.split_once('/')?;
     let name = (!name.is_empty()).then(|| name.to_owned())?;
@@ -156,6 +201,8 @@ fn one_relay(path: &str) -> Option<Asked> {
         _ => None,
     }
 }
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 #[cfg(test)]
 mod tests {
@@ -183,11 +230,31 @@ mod tests {
             name: name.map(str::to_owned),
             pause,
         };
+        let data = |relay: Option<&str>| {
+            Asked::Inspect(inspect::Asked::Data {
+                relay: relay.map(str::to_owned),
+            })
+        };
         let cases = [
             ("/healthz", "GET", Asked::Health),
             ("/healthz", "HEAD", Asked::Health),
             ("/readyz?verbose", "GET", Asked::Ready),
             ("/status", "HEAD", Asked::Status),
+            ("/", "GET", Asked::Inspect(inspect::Asked::Home)),
+            ("/inspector", "HEAD", Asked::Inspect(inspect::Asked::Page)),
+            ("/inspector/page.css", "GET", Asked::Inspect(inspect::Asked::Style)),
+            ("/inspector/page.js?x", "GET", Asked::Inspect(inspect::Asked::Script)),
+            ("/inspector/data", "GET", data(None)),
+            ("/inspector/data?relay=", "GET", data(None)),
+            ("/inspector/data?x=y&relay=eu-1.a_b", "GET", data(Some("eu-1.a_b"))),
+            (
+                "/inspector/content/3-71",
+                "GET",
+                Asked::Inspect(inspect::Asked::Content {
+                    recorder: 3,
+                    number: 71,
+                }),
+            ),
             ("/drain", "POST", Asked::Drain { wait: false }),
             ("/relays/eu-1.a_b/reconnect", "POST", reconnect),
             ("/pause", "POST", pause(None, true)),
@@ -201,13 +268,18 @@ mod tests {
         let reads = Err(Refusal::MethodNotAllowed { allow: "GET, HEAD" });
         let acts = Err(Refusal::MethodNotAllowed { allow: "POST" });
         assert_eq!(ask_locally("POST", "/status"), reads);
+        assert_eq!(ask_locally("POST", "/inspector/data"), reads);
         assert_eq!(ask_locally("OPTIONS", "/readyz"), reads);
         assert_eq!(ask_locally("GET", "/drain"), acts);
         assert_eq!(ask_locally("GET", "/relays/a/reconnect"), acts);
         assert_eq!(ask_locally("GET", "/pause"), acts);
         assert_eq!(ask_locally("GET", "/relays/a/resume"), acts);
         for target in [
-            "/",
+            "/inspector/",
+            "/inspector/content/3",
+            "/inspector/content/3-",
+            "/inspector/content/-71",
+            "/inspector/content/3-71-2",
             "/status/",
             "/relays//reconnect",
             "/relays/a/b/reconnect",
@@ -305,6 +377,28 @@ mod tests {
             "localhost",
         ] {
             assert!(matches!(from(origin), Err(Refusal::Forbidden(_))), "{origin}");
+        }
+    }
+
+    #[test]
+    fn the_page_is_for_everybody_and_what_it_loads_for_the_page() {
+        let from = |target, site| ask("GET", target, &[("host", "localhost"), ("sec-fetch-site", site)]);
+        for site in ["cross-site", "same-site", "same-origin", "none"] {
+            assert!(from("/inspector", site).is_ok() && from("/", site).is_ok(), "{site}");
+        }
+        for target in [
+            "/inspector/data",
+            "/inspector/content/1-1",
+            "/inspector/page.js",
+            "/inspector/page.css",
+        ] {
+            for site in ["cross-site", "same-site", ""] {
+                assert!(
+                    matches!(from(target, site), Err(Refusal::Forbidden(_))),
+                    "{target} {site}"
+                );
+            }
+            assert!(from(target, "same-origin").is_ok() && ask_locally("GET", target).is_ok());
         }
     }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -24,18 +24,23 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
+use super::inspect::{self, Inspector};
 use super::routes::{self, Asked, Refusal};
 use super::snapshot::ProcessSnapshot;
 use super::token::{Denied, Token};
+use crate::inspector::Recorder;
 
 /// What the status server shows and steers.
 pub trait Control: Send + Sync + 'static {
     /// The state of the whole process now.
     fn snapshot(&self) -> ProcessSnapshot;
+
+    /// What remembers the last requests, with the relays' names, by name.
+    fn recorders(&self) -> Vec<(String, Recorder)>;
 
     /// Begins to drain every relay; does nothing when that has begun already.
     fn drain(&self);
@@ -61,8 +66,19 @@ pub struct StatusServer {
 impl StatusServer {
     /// Starts on `handle`; binding is retried until it works, and said.
     #[must_use]
-    pub fn spawn(handle: &Handle, listen: SocketAddr, control: Arc<dyn Control>, token: Token) -> Self {
-        Self::spawn_with(handle, listen, Served { control, token }, LIMITS)
+    pub fn spawn(
+        handle: &Handle,
+        listen: SocketAddr,
+        control: Arc<dyn Control>,
+        token: Token,
+        inspector: Inspector,
+    ) -> Self {
+        let served = Served {
+            control,
+            token,
+            inspector,
+        };
+        Self::spawn_with(handle, listen, served, LIMITS)
     }
 
     fn spawn_with(handle: &Handle, listen: SocketAddr, served: Served, limits: Limits) -> Self {
@@ -101,6 +117,7 @@ impl Drop for StatusServer {
 struct Served {
     control: Arc<dyn Control>,
     token: Token,
+    inspector: Inspector,
 }
 
 /// What one client, or many, may cost.
@@ -131,6 +148,7 @@ async fn run(
     };
     tokio::select! {
         () = serving => {}
+        () = served.inspector.sample(served.control.as_ref()) => {}
         _ = &mut stopped => {}
     }
     bound.send_replace(None);
@@ -183,9 +201,15 @@ async fn accept(listener: &TcpListener, served: &Served, limits: Limits, connect
 }
 
 async fn serve(tcp: TcpStream, served: Served, limits: Limits) {
+    let answered = Arc::new(Notify::new());
+    let tell = Arc::clone(&answered);
     let service = service_fn(move |request: Request<Incoming>| {
-        let served = served.clone();
-        async move { Ok::<_, Infallible>(answer(&request, &served, limits.drain_wait).await) }
+        let (served, tell) = (served.clone(), Arc::clone(&tell));
+        async move {
+            let answer = answer(&request, &served, limits.drain_wait).await;
+            tell.notify_one();
+            Ok::<_, Infallible>(answer)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -193,8 +217,15 @@ async fn serve(tcp: TcpStream, served: Served, limits: Limits) {
         .max_buf_size(MAX_HEAD_BYTES)
         .keep_alive(false)
         .serve_connection(TokioIo::new(tcp), service);
+    let unread = async {
+        answered.notified().await;
+        sleep(limits.answer).await;
+    };
     // A client that breaks off or dawdles is its own business: nothing to report.
-    let _ = timeout(limits.head + limits.drain_wait + limits.answer, connection).await;
+    tokio::select! {
+        _ = timeout(limits.head + limits.drain_wait + limits.answer, connection) => {}
+        () = unread => {}
+    }
 }
 
 async fn answer(request: &Request<Incoming>, served: &Served, drain_wait: Duration) -> Response<Full<Bytes>> {
@@ -203,6 +234,11 @@ async fn answer(request: &Request<Incoming>, served: &Served, drain_wait: Durati
         Ok(Asked::Health) => text(StatusCode::OK, "ok\n".to_owned()),
         Ok(Asked::Ready) => readiness(&control.snapshot()),
         Ok(Asked::Status) => json_answer(StatusCode::OK, &control.snapshot()),
+        Ok(Asked::Inspect(_)) if !served.inspector.is_on() => refuse(Refusal::NotFound),
+        Ok(Asked::Inspect(asked)) => match allow(&asked, &served.token, request.headers()).await {
+            Ok(()) => served.inspector.answer(&asked, control),
+            Err(denied) => deny(&denied),
+        },
         Ok(Asked::Drain { wait }) => drain(control, wait, drain_wait).await,
         Ok(Asked::Reconnect(name)) => reconnect(control, &name),
         Ok(Asked::Pause { name, pause }) => match served.token.check(request.headers()).await {
@@ -210,6 +246,19 @@ async fn answer(request: &Request<Incoming>, served: &Served, drain_wait: Durati
             Err(denied) => deny(&denied),
         },
         Err(refusal) => refuse(refusal),
+    }
+}
+
+/// Prompts and answers are for whoever has the token, where there is one.
+async fn allow(asked: &inspect::Asked, token: &Token, headers: &HeaderMap) -> Result<(), Denied> {
+    match asked {
+        inspect::Asked::Content { .. } if token.source().is_some() => token.check(headers).await,
+        inspect::Asked::Content { .. }
+        | inspect::Asked::Home
+        | inspect::Asked::Page
+        | inspect::Asked::Style
+        | inspect::Asked::Script
+        | inspect::Asked::Data { .. } => Ok(()),
     }
 }
 
@@ -296,12 +345,16 @@ fn json_answer(status: StatusCode, value: &impl Serialize) -> Response<Full<Byte
     }
 }
 
-fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+pub(super) fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
     response(status, "text/plain; charset=utf-8", body)
 }
 
-fn response(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+pub(super) fn response(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     response
         .headers_mut()
@@ -333,7 +386,7 @@ const RETRY_LAST: Duration = Duration::from_secs(5);
 /// After a failed accept, so that a lasting shortage does not become a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-const RESOURCES: &str = "GET /healthz, GET /readyz, GET /status, POST /drain, POST /relays/{name}/reconnect, \
+const RESOURCES: &str = "GET /healthz, GET /readyz, GET /status, GET /inspector, POST /drain, POST /relays/{name}/reconnect, \
                          POST /pause, POST /resume, POST /relays/{name}/pause, POST /relays/{name}/resume";
 
 #[cfg(test)]

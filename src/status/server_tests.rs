@@ -16,6 +16,8 @@ struct World {
     reconnects: Mutex<Vec<String>>,
     pauses: Mutex<Vec<String>>,
     token: Token,
+    inspector: Inspector,
+    recorder: Recorder,
 }
 
 impl World {
@@ -27,6 +29,8 @@ impl World {
             reconnects: Mutex::new(Vec::new()),
             pauses: Mutex::new(Vec::new()),
             token: Token::default(),
+            inspector: Inspector::default(),
+            recorder: Recorder::default(),
         })
     }
 }
@@ -54,6 +58,10 @@ impl Control for World {
             relays: vec![first, second],
             ..ProcessSnapshot::default()
         }
+    }
+
+    fn recorders(&self) -> Vec<(String, Recorder)> {
+        vec![("eu".to_owned(), self.recorder.clone())]
     }
 
     fn drain(&self) {
@@ -86,6 +94,7 @@ async fn start(world: &Arc<World>, limits: Limits) -> (StatusServer, SocketAddr)
     let served = Served {
         control: Arc::clone(world) as _,
         token: world.token.clone(),
+        inspector: world.inspector.clone(),
     };
     let server = StatusServer::spawn_with(&Handle::current(), ANY, served, limits);
     let address = bound(&server).await;
@@ -394,7 +403,13 @@ async fn a_port_in_use_is_retried_until_it_is_free() {
     let holder = TcpListener::bind(ANY).await.unwrap();
     let listen = holder.local_addr().unwrap();
     let world = World::new(RelayState::Connected);
-    let server = StatusServer::spawn(&Handle::current(), listen, Arc::clone(&world) as _, Token::default());
+    let server = StatusServer::spawn(
+        &Handle::current(),
+        listen,
+        Arc::clone(&world) as _,
+        Token::default(),
+        Inspector::default(),
+    );
     // A whole connection through the holder, so that the server had its turn.
     let (client, accepted) = tokio::join!(TcpStream::connect(listen), holder.accept());
     assert_eq!(*server.local_addr().borrow(), None);
@@ -408,7 +423,13 @@ async fn stop_ends_a_server_that_never_got_its_port() {
     let holder = TcpListener::bind(ANY).await.unwrap();
     let world = World::new(RelayState::Connected);
     let listen = holder.local_addr().unwrap();
-    let server = StatusServer::spawn(&Handle::current(), listen, Arc::clone(&world) as _, Token::default());
+    let server = StatusServer::spawn(
+        &Handle::current(),
+        listen,
+        Arc::clone(&world) as _,
+        Token::default(),
+        Inspector::default(),
+    );
     server.stop().await;
     assert_eq!(Arc::strong_count(&world), 1);
 }
@@ -437,4 +458,170 @@ async fn dropping_ends_it_at_once() {
     drop(server);
     // Closed or reset, but over.
     assert!(!matches!(held.read(&mut [0; 16]).await, Ok(1..)));
+}
+
+/// A world whose inspector is on and has seen a refused request of a hostile name.
+fn inspected() -> Arc<World> {
+    let world = World::new(RelayState::Connected);
+    world.inspector.set(true);
+    world
+        .recorder
+        .set(Some(&crate::config::Inspector { bodies: Some(1000) }));
+    world
+        .recorder
+        .refused("r-<1>", Some("</script><img onerror>"), 404, "path_not_allowed");
+    world
+}
+
+#[tokio::test]
+async fn the_inspector_runs_nothing_from_elsewhere_and_is_in_no_other_page() {
+    let (_server, address) = start(&inspected(), LIMITS).await;
+    for (target, kind) in [
+        ("/inspector", "text/html"),
+        ("/inspector/page.css", "text/css"),
+        ("/inspector/page.js", "text/javascript"),
+        ("/inspector/data", "application/json"),
+    ] {
+        let (status, head, body) = ask(address, "GET", target).await;
+        assert_eq!(status, 200, "{target}");
+        assert!(head.contains(&format!("content-type: {kind}")), "{head}");
+        for rule in [
+            "content-security-policy: default-src 'none'; script-src 'self'; style-src 'self';",
+            "frame-ancestors 'none'",
+            "x-content-type-options: nosniff",
+            "cross-origin-resource-policy: same-origin",
+            "referrer-policy: no-referrer",
+            "cache-control: no-store",
+        ] {
+            assert!(head.contains(rule), "{rule}: {head}");
+        }
+        assert!(
+            !body.contains("://") || kind != "text/html" || body.matches("://").count() == 1,
+            "{target}"
+        );
+    }
+    let (status, head, _) = ask(address, "GET", "/").await;
+    assert_eq!(status, 302);
+    assert!(head.contains("location: /inspector"), "{head}");
+}
+
+#[tokio::test]
+async fn its_data_is_the_status_and_the_last_requests() {
+    let world = inspected();
+    let (_server, address) = start(&world, LIMITS).await;
+    let (_, _, body) = ask(address, "GET", "/inspector/data").await;
+    let data: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(data["status"]["relays"][1]["name"], "us");
+    let seen = &data["requests"][0];
+    assert_eq!((&seen["relay"], &seen["id"]), (&json!("eu"), &json!("r-<1>")));
+    assert_eq!(seen["path"], "</script><img onerror>");
+    assert_eq!(
+        (&seen["status"], &seen["fault"]),
+        (&json!(404), &json!("path_not_allowed"))
+    );
+    let (_, _, body) = ask(address, "GET", "/inspector/data?relay=us").await;
+    let data: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(data["requests"], json!([]));
+}
+
+#[tokio::test]
+async fn an_inspector_that_is_off_is_not_there() {
+    let world = inspected();
+    world.inspector.set(false);
+    let (_server, address) = start(&world, LIMITS).await;
+    for target in [
+        "/",
+        "/inspector",
+        "/inspector/data",
+        "/inspector/page.js",
+        "/inspector/content/1-1",
+    ] {
+        assert_eq!(ask(address, "GET", target).await.0, 404, "{target}");
+    }
+    assert_eq!(ask(address, "GET", "/status").await.0, 200);
+}
+
+#[tokio::test]
+async fn content_needs_the_option_and_the_token_where_there_is_one() {
+    let world = inspected();
+    let (_server, address) = start(&world, LIMITS).await;
+    let asked = crate::inspector::Asked {
+        id: "r-2",
+        path: "/v1/responses",
+        headers: &HeaderMap::new(),
+        body: b"{\"input\":\"hello\"}",
+        waited: Duration::ZERO,
+    };
+    let ticket = world.recorder.begin(&asked).unwrap();
+    let outcome = crate::inspector::Outcome::default();
+    world.recorder.finish(ticket, "r-2", "/v1/responses", &outcome);
+    let target = format!("/inspector/content/{}-2", world.recorder.id());
+    let (status, _, body) = ask(address, "GET", &target).await;
+    assert_eq!(status, 200);
+    assert!(body.contains(r#""body":"{\"input\":\"hello\"}""#), "{body}");
+    assert_eq!(ask(address, "GET", "/inspector/content/0-2").await.0, 404);
+    let dir = Scratch::new();
+    world.token.set(Some(SecretSource::File(dir.file("token", "t0ken-71"))));
+    let (status, _, body) = ask(address, "GET", &target).await;
+    assert!(status == 401 && !body.contains("hello"), "{status} {body}");
+    let with = format!("GET {target} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer t0ken-71\r\n\r\n");
+    assert_eq!(raw(address, &with).await.0, 200);
+    world.token.set(None);
+    world.recorder.set(Some(&crate::config::Inspector { bodies: None }));
+    let (status, _, body) = ask(address, "GET", &target).await;
+    assert!(status == 403 && body.contains("bodies: true"), "{status} {body}");
+}
+
+#[tokio::test]
+async fn viewers_beyond_the_limit_are_told_to_come_again_and_one_that_does_not_read_is_cut() {
+    let limits = Limits {
+        answer: Duration::from_millis(200),
+        ..LIMITS
+    };
+    let world = inspected();
+    // an answer that no socket takes as a whole
+    let most = Some(5_000_000);
+    world.recorder.set(Some(&crate::config::Inspector { bodies: most }));
+    let body = vec![1; 5_000_000];
+    let asked = crate::inspector::Asked {
+        id: "r-2",
+        path: "/v1/responses",
+        headers: &HeaderMap::new(),
+        body: &body,
+        waited: Duration::ZERO,
+    };
+    let ticket = world.recorder.begin(&asked).unwrap();
+    let outcome = crate::inspector::Outcome::default();
+    world.recorder.finish(ticket, "r-2", "/v1/responses", &outcome);
+    let (_server, address) = start(&world, limits).await;
+    // all places but one are taken by answers on their way
+    let data = inspect::Asked::Data { relay: None };
+    let mut others: Vec<_> = (0..8).map(|_| world.inspector.answer(&data, world.as_ref())).collect();
+    let (status, head, body) = ask(address, "GET", "/inspector/data").await;
+    assert!(
+        status == 503 && head.contains("retry-after: 1") && body.contains("ask again"),
+        "{status} {head} {body}"
+    );
+    assert_eq!(
+        ask(address, "GET", "/healthz").await.0,
+        200,
+        "a probe waits for viewers"
+    );
+    others.pop();
+    // the last one goes to a viewer that asks and does not read
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "GET /inspector/content/{}-2 HTTP/1.1\r\nhost: {address}\r\n\r\n",
+        world.recorder.id()
+    );
+    slow.write_all(request.as_bytes()).await.unwrap();
+    slow.readable().await.unwrap();
+    assert_eq!(ask(address, "GET", "/inspector/data").await.0, 503);
+    while ask(address, "GET", "/inspector/data").await.0 == 503 {
+        tokio::task::yield_now().await;
+    }
+    let mut got = Vec::new();
+    // cut or reset
+    let _ = slow.read_to_end(&mut got).await;
+    assert!(got.len() < 20_000_000, "{}", got.len());
 }

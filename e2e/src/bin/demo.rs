@@ -61,6 +61,7 @@ async fn show(demo: &Demo) -> Result<()> {
     println!();
     say("where to look");
     println!("  status   curl http://{status}/status, or: target/release/spectral-bridge status --address {status}");
+    println!("  look     http://{status}/inspector in a browser: relays and requests, live");
     println!("  admin    http://{admin}/, for example http://{admin}/stats?filter=cluster.adapter");
     println!("  again    the curl line above, as often as you like; Envoy's access log shows each");
     println!("  stop     Ctrl-C");

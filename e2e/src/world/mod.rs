@@ -3,6 +3,7 @@
 //! Tests use `unwrap` and `assert`: a panic is what makes [`Scratch`] keep its directory and a [`Process`] print its
 //! output. Deliberately absent: the tests themselves, and any building or installing (the Makefile does that).
 
+pub mod browser;
 mod certificates;
 mod collectors;
 mod connect_proxy;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+pub use browser::Browser;
 pub use certificates::{Authority, Certificates, Leaf};
 pub use collectors::{Rotel, Series, VictoriaMetrics};
 pub use connect_proxy::{ConnectProxy, IdleEnd, ProxyOptions};

@@ -122,6 +122,8 @@ pub enum Event {
         code: &'static str,
         /// The answer's.
         status: u16,
+        /// The path that it names, as far as it can be told.
+        path: Option<Box<str>>,
         /// `traceparent` and `tracestate`, as far as they can be read.
         trace: HeaderMap,
     },
@@ -139,6 +141,8 @@ pub enum Event {
     },
     /// The relay acknowledged a response.
     Acknowledged {
+        /// The request.
+        id: RequestId,
         /// Since it was given.
         waited: Duration,
     },

@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use http::HeaderMap;
-
 use super::{Action, AfterClose, Event, Link, Session, StopReason};
 use crate::config::ProtocolChoice;
 use crate::protocol::connection::{Hello, Version};
@@ -78,7 +76,8 @@ impl<H> Session<H> {
         if let Some((id, answered)) = self.requests.acknowledge(id) {
             self.answered.insert(&id);
             let waited = now.saturating_duration_since(answered);
-            self.actions.push_back(Action::Report(Event::Acknowledged { waited }));
+            self.actions
+                .push_back(Action::Report(Event::Acknowledged { id, waited }));
         }
     }
 
@@ -143,8 +142,7 @@ impl<H> Session<H> {
                 }
             }
             Err(fault) => {
-                let trace = headers::trace(payload.and_then(|payload| payload.headers));
-                self.refuse(now, id, deadline, &fault, trace);
+                self.refuse(now, id, deadline, &fault, payload);
             }
         }
     }
@@ -175,7 +173,7 @@ impl<H> Session<H> {
         Ok((asked, hold))
     }
 
-    fn refuse(&mut self, now: Instant, id: RequestId, deadline: Instant, fault: &Fault, trace: HeaderMap) {
+    fn refuse(&mut self, now: Instant, id: RequestId, deadline: Instant, fault: &Fault, payload: Option<&Payload<'_>>) {
         let response = Response::from_fault(&id, fault);
         self.count(&response);
         if let Fault::NotAdmitted { limit, .. } = fault {
@@ -185,7 +183,8 @@ impl<H> Session<H> {
             id: id.clone(),
             code: fault.code(),
             status: fault.status(),
-            trace,
+            path: payload.and_then(|payload| request::named_path(payload.path)),
+            trace: headers::trace(payload.and_then(|payload| payload.headers)),
         }));
         self.send_response(response.frame.clone());
         if self.version == Some(Version::V1) {

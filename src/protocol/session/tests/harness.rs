@@ -421,7 +421,7 @@ fn told(event: &Event) -> String {
         Event::Refused { id, code, .. } => format!("refused {} {code}", id.as_str()),
         Event::Faulted { id, code } => format!("faulted {} {code}", id.as_str()),
         Event::TimedOut { id } => format!("timed out {}", id.as_str()),
-        Event::Acknowledged { waited } => format!("acknowledged after {}", waited.as_secs()),
+        Event::Acknowledged { waited, .. } => format!("acknowledged after {}", waited.as_secs()),
         Event::ResponseExpired { id } => format!("expired {}", id.as_str()),
         Event::FrameIgnored(why) => format!("ignored {}", why.code()),
         Event::Paused(by) => format!("paused by {}", by.name()),
