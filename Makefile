@@ -58,7 +58,7 @@ demo: tools ## Build the demo relay and the demo model.
 lint: tools ## Check the format and clippy's warnings.
 	$(call say,checking format and lints)
 	@$(CARGO) fmt --all --check
-	@$(CARGO) clippy --locked --quiet --workspace --all-targets -- -D warnings
+	@$(CARGO) clippy --locked --quiet --workspace --all-targets --features micro/benches -- -D warnings
 	$(call say,tracing the protocol)
 	@$(PYTHON) e2e/trace/trace.py --quiet
 	@$(PYTHON) e2e/trace/test_trace.py
@@ -132,6 +132,11 @@ $(VENV)-backends/usr/bin/victoria-metrics: e2e/backends/victoria-metrics.sh
 	$(call say,getting VictoriaMetrics from Debian)
 	@$< $(VENV)-backends
 	@touch $@
+
+.PHONY: micro
+micro: tools ## Measure how long decoding, a session's events and the tap take; ARGS=tap selects.
+	$(call say,measuring the parts)
+	@$(CARGO) bench --locked --quiet -p micro --features benches --bench micro -- $(ARGS)
 
 .PHONY: guard
 guard: tools valgrind ## Compare what the core and the tap cost, in instructions, with e2e/micro/counts.txt; UPDATE=1 writes it.

@@ -1,7 +1,8 @@
 //! What the pure core and the tap cost, on fixed inputs.
 //!
 //! [`bodies`] are the inputs, [`client`] plays the shell's part around a session, [`cases`] is the work whose
-//! instructions are counted. The program `guard` compares the counts with those of `counts.txt` (`make guard`). Deliberately absent: sockets, threads
+//! instructions are counted. `benches/micro.rs` measures the same parts in time (`make micro`), the program `guard`
+//! compares their instruction counts with those of `counts.txt` (`make guard`). Deliberately absent: sockets, threads
 //! and Envoy, whose cost `make bench` measures.
 #![forbid(unsafe_code)]
 
