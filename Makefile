@@ -38,7 +38,8 @@ otel-demo: build envoy python ## The demo with a local OpenTelemetry collector a
 	@exec $(RELEASE)/otel-demo
 
 .PHONY: test
-test: lint unit e2e inspector e2e-others ## Run every test: format, clippy, unit, seam, and end to end on real Envoy.
+test: lint unit guarded e2e inspector e2e-others ## Run every test: format, clippy, unit, seam, instruction counts, browser, and end to end on real Envoy.
+	@[ -e $(CARGO_TARGET)/guard/passed ] || echo "make: everything passed but the guard, which was NOT RUN: valgrind is missing (Debian: apt-get install valgrind)" >&2
 
 .PHONY: build
 build: module demo ## Build the module, the launcher, the demo relay and the demo model.
@@ -57,7 +58,7 @@ demo: tools ## Build the demo relay and the demo model.
 lint: tools ## Check the format and clippy's warnings.
 	$(call say,checking format and lints)
 	@$(CARGO) fmt --all --check
-	@$(CARGO) clippy --locked --quiet --workspace --all-targets -- -D warnings
+	@$(CARGO) clippy --locked --quiet --workspace --all-targets --features micro/benches -- -D warnings
 	$(call say,tracing the protocol)
 	@$(PYTHON) e2e/trace/trace.py --quiet
 	@$(PYTHON) e2e/trace/test_trace.py
@@ -155,6 +156,33 @@ $(VENV)-backends/usr/bin/victoria-metrics: e2e/backends/victoria-metrics.sh
 	$(call say,getting VictoriaMetrics from Debian)
 	@$< $(VENV)-backends
 	@touch $@
+
+.PHONY: micro
+micro: tools ## Measure how long decoding, a session's events and the tap take; ARGS=tap selects.
+	$(call say,measuring the parts)
+	@$(CARGO) bench --locked --quiet -p micro --features benches --bench micro -- $(ARGS)
+
+.PHONY: guard
+guard: tools valgrind ## Compare what the core and the tap cost, in instructions, with e2e/micro/counts.txt; UPDATE=1 writes it.
+	$(call say,counting instructions)
+	@$(CARGO) build --locked --release --quiet -p spectral-bridge-envoy -p micro --lib --bins
+	@$(RELEASE)/guard $(if $(UPDATE),--update)
+	@touch $(CARGO_TARGET)/guard/passed
+
+# Where valgrind is missing and nobody may install it, all other tests run, and the last line says so.
+.PHONY: guarded
+guarded:
+	@rm -f $(CARGO_TARGET)/guard/passed
+	@if $(MAKE) --no-print-directory valgrind; then $(MAKE) --no-print-directory guard; else [ -z "$${CI:-}" ]; fi
+
+.PHONY: valgrind
+valgrind:
+	@! command -v valgrind >/dev/null || exit 0; \
+	become=(); [ "$$(id -u)" = 0 ] || become=(sudo -n); \
+	{ [ "$$(id -u)" = 0 ] || [ -n "$${CI:-}" ]; } && command -v apt-get >/dev/null \
+	  || { echo "make: valgrind is missing (Debian: apt-get install valgrind)" >&2; exit 2; }; \
+	printf '\033[1m==> installing valgrind\033[0m\n'; \
+	"$${become[@]}" apt-get update -qq && "$${become[@]}" apt-get install -y -qq --no-install-recommends valgrind
 
 .PHONY: soak
 soak: build envoy ## Load Envoy for MINUTES (10) while everything around it fails; watch its memory and its descriptors.
