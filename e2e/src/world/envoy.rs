@@ -86,6 +86,16 @@ impl Envoy {
         })
     }
 
+    /// The Envoy that `process` is, whose admin listens on `admin`.
+    #[must_use]
+    pub fn of(process: Process, admin: SocketAddr) -> Self {
+        Self {
+            process,
+            admin,
+            _memory: None,
+        }
+    }
+
     /// Waits until Envoy calls itself ready.
     ///
     /// # Errors

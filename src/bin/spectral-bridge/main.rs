@@ -1,12 +1,14 @@
 //! The launcher: one command that starts Envoy with the module, with the habits of the Python command line client.
 //!
 //! Reading order: `cli` (what a user may ask for), `settings` (from options to the module's configuration), `target`
-//! (where the model is), `bootstrap` (the Envoy configuration), `envoy` (finding and running it), `logs`, `status`, `pause`.
+//! (where the model is), `bootstrap` (the Envoy configuration), `envoy` (finding and running it), `logs`, `status`, `pause`,
+//! `drain`.
 //! Deliberately absent: speaking the protocol. The module inside Envoy does that, whoever starts Envoy.
 #![forbid(unsafe_code)]
 
 mod bootstrap;
 mod cli;
+mod drain;
 mod envoy;
 mod logs;
 mod pause;
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         Command::Status(options) => Ok(status::run(&options)),
         Command::Pause(options) => Ok(pause::run(&options, "pause")),
         Command::Resume(options) => Ok(pause::run(&options, "resume")),
+        Command::Drain(options) => Ok(drain::run(&options)),
         Command::RunEnvoy(options) => Err(envoy::become_envoy(&options)),
     };
     outcome.unwrap_or_else(|refusal| {

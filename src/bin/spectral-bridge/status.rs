@@ -82,9 +82,23 @@ pub async fn fetch(
     path: &str,
     token: Option<&str>,
 ) -> Result<(http::StatusCode, Bytes), Refusal> {
-    let fetched = tokio::time::timeout(PATIENCE, exchange(address, method, path, token)).await;
+    fetch_within(PATIENCE, address, method, path, token).await
+}
+
+/// [`fetch`] for what is known to take its time.
+///
+/// # Errors
+/// Nothing answers there within `patience`.
+pub async fn fetch_within(
+    patience: Duration,
+    address: &str,
+    method: Method,
+    path: &str,
+    token: Option<&str>,
+) -> Result<(http::StatusCode, Bytes), Refusal> {
+    let fetched = tokio::time::timeout(patience, exchange(address, method, path, token)).await;
     fetched
-        .unwrap_or_else(|_| Err(format!("no answer within {} seconds", PATIENCE.as_secs())))
+        .unwrap_or_else(|_| Err(format!("no answer within {} seconds", patience.as_secs())))
         .map_err(|why| format!("{address}: {why}; is spectral-bridge running, and is this its status address?"))
 }
 
