@@ -95,6 +95,10 @@ pub struct RelayArgs {
     #[arg(long, value_name = "URL")]
     pub relay_url: Option<String>,
 
+    /// The relay's API key, read from this file at every connect [default: from SPECTRAL_BRIDGE_API_KEY]
+    #[arg(long, value_name = "FILE")]
+    pub api_key_file: Option<PathBuf>,
+
     /// Allow ws:// to the relay (not conforming to the protocol, for development only)
     #[arg(long)]
     pub insecure_relay: bool,
@@ -133,8 +137,9 @@ pub struct RelayArgs {
 }
 
 /// Every option of [`RelayArgs`], by argument id.
-const RELAY_OPTIONS: [&str; 10] = [
+const RELAY_OPTIONS: [&str; 11] = [
     "relay_url",
+    "api_key_file",
     "insecure_relay",
     "ca_file",
     "protocol",
@@ -150,7 +155,7 @@ const RELAY_OPTIONS: [&str; 10] = [
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Envoy options")]
 pub struct EnvoyArgs {
-    /// The Envoy binary, 1.38 or newer [env: SPECTRAL_BRIDGE_ENVOY] [default: envoy in PATH]
+    /// The Envoy binary, 1.38 or newer [env: SPECTRAL_BRIDGE_ENVOY] [default: envoy next to this program, else in PATH]
     #[arg(long, value_name = "PATH")]
     pub envoy: Option<PathBuf>,
 
@@ -288,9 +293,10 @@ Examples:
   spectral-bridge status";
 
 const START_HELP: &str = "\
-The relay's API key is read from SPECTRAL_BRIDGE_API_KEY and from nowhere else (with --config:
-from where that file points). libspectral_bridge.so is looked for in SPECTRAL_BRIDGE_LIB_DIR, else
-next to this program and in ../lib.
+The relay's API key is read from SPECTRAL_BRIDGE_API_KEY, or from the file that --api-key-file
+names (with --config: from where that file points). libspectral_bridge.so is looked for in
+SPECTRAL_BRIDGE_LIB_DIR, else next to this program and in ../lib; envoy next to this program, else
+in PATH.
 
 Examples:
   spectral-bridge start --target http://localhost:8000
@@ -398,6 +404,7 @@ mod tests {
     fn a_configuration_file_replaces_every_relay_option() {
         for option in [
             "--relay-url wss://r",
+            "--api-key-file /k",
             "--insecure-relay",
             "--ca-file /ca",
             "--protocol 2",
