@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 /// The variable that holds the relay's API key. There is no option for it: a command line shows in the process list.
 pub const API_KEY_ENV: &str = "SPECTRAL_BRIDGE_API_KEY";
@@ -50,6 +51,15 @@ pub enum Command {
     /// Take a pause back
     #[command(after_help = PAUSE_HELP)]
     Resume(PauseArgs),
+    /// Print a shell's completion script
+    #[command(after_help = COMPLETION_HELP)]
+    Completion {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Print the manual page: spectral-bridge man | man -l -
+    Man,
     /// Internal: bind this process to its parent's life, then become Envoy
     #[command(hide = true)]
     RunEnvoy(RunEnvoyArgs),
@@ -329,6 +339,13 @@ Examples:
   spectral-bridge resume --relay default
 
 Exit codes: 0 done, 1 refused, 2 not reachable.";
+
+const COMPLETION_HELP: &str = "\
+Examples:
+  spectral-bridge completion bash > ~/.local/share/bash-completion/completions/spectral-bridge
+  spectral-bridge completion zsh > ~/.zfunc/_spectral-bridge
+  spectral-bridge completion fish > ~/.config/fish/completions/spectral-bridge.fish
+zsh looks into ~/.zfunc if ~/.zshrc says: fpath+=~/.zfunc; autoload -Uz compinit; compinit";
 
 #[cfg(test)]
 mod tests {

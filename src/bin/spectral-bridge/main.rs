@@ -1,7 +1,8 @@
 //! The launcher: one command that starts Envoy with the module, with the habits of the Python command line client.
 //!
 //! Reading order: `cli` (what a user may ask for), `settings` (from options to the module's configuration), `target`
-//! (where the model is), `bootstrap` (the Envoy configuration), `envoy` (finding and running it), `logs`, `status`, `pause`.
+//! (where the model is), `bootstrap` (the Envoy configuration), `envoy` (finding and running it), `logs`, `status`, `pause`,
+//! `manual` (the man page and the completions).
 //! Deliberately absent: speaking the protocol. The module inside Envoy does that, whoever starts Envoy.
 #![forbid(unsafe_code)]
 
@@ -9,6 +10,7 @@ mod bootstrap;
 mod cli;
 mod envoy;
 mod logs;
+mod manual;
 mod pause;
 mod private_dir;
 mod settings;
@@ -33,6 +35,8 @@ fn main() -> ExitCode {
         Command::Status(options) => Ok(status::run(&options)),
         Command::Pause(options) => Ok(pause::run(&options, "pause")),
         Command::Resume(options) => Ok(pause::run(&options, "resume")),
+        Command::Completion { shell } => Ok(manual::completion(shell)),
+        Command::Man => Ok(manual::page()),
         Command::RunEnvoy(options) => Err(envoy::become_envoy(&options)),
     };
     outcome.unwrap_or_else(|refusal| {
