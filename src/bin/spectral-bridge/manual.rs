@@ -15,9 +15,29 @@ use crate::cli::{API_KEY_ENV, Cli, ENVOY_ENV, LIB_DIR_ENV, RELAY_URL_ENV, STATUS
 
 /// Prints the completion script of a shell.
 pub fn completion(shell: Shell) -> ExitCode {
+    print(&script(shell))
+}
+
+fn script(shell: Shell) -> Vec<u8> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), NAME, &mut script);
-    print(&script)
+    clap_complete::generate(shell, &mut shown(&Cli::command()), NAME, &mut script);
+    script
+}
+
+/// The command without what is hidden, which clap_complete would offer, too.
+fn shown(command: &Command) -> Command {
+    let aliases: Vec<String> = command.get_visible_aliases().map(str::to_owned).collect();
+    let mut copy = Command::new(command.get_name().to_owned())
+        .args(command.get_arguments().filter(|argument| !argument.is_hide_set()))
+        .visible_aliases(aliases)
+        .subcommands(command.get_subcommands().filter(|sub| !sub.is_hide_set()).map(shown));
+    if let Some(version) = command.get_version() {
+        copy = copy.version(version.to_owned());
+    }
+    match command.get_about() {
+        Some(about) => copy.about(about.clone()),
+        None => copy,
+    }
 }
 
 /// Prints the man page, in roff.
@@ -258,13 +278,14 @@ mod tests {
     }
 
     #[test]
-    fn every_shell_completes_the_commands() {
+    fn every_shell_completes_the_commands_and_nothing_hidden() {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), NAME, &mut script);
-            let script = String::from_utf8(script).unwrap();
-            for word in ["start", "status", "relay-url"] {
+            let script = String::from_utf8(script(shell)).unwrap();
+            for word in ["start", "start-relay", "status", "relay-url", "version"] {
                 assert!(script.contains(word), "{shell}: {word}");
+            }
+            for word in ["run-envoy", "insecure-adapter"] {
+                assert!(!script.contains(word), "{shell}: {word}");
             }
         }
     }
