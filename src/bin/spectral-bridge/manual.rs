@@ -15,13 +15,15 @@ use crate::cli::{API_KEY_ENV, Cli, ENVOY_ENV, LIB_DIR_ENV, RELAY_URL_ENV, STATUS
 
 /// Prints the completion script of a shell.
 pub fn completion(shell: Shell) -> ExitCode {
-    print(&script(shell))
+    print(script(shell).as_bytes())
 }
 
-fn script(shell: Shell) -> Vec<u8> {
+fn script(shell: Shell) -> String {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut shown(&Cli::command()), NAME, &mut script);
-    script
+    // For bash, clap_complete 4.6.11 takes the hyphen of the program's name for a subcommand where it tells the
+    // options, and not where it looks for them.
+    String::from_utf8_lossy(&script).replace("spectral__subcmd__bridge", "spectral__bridge")
 }
 
 /// The command without what is hidden, which clap_complete would offer, too.
@@ -280,7 +282,7 @@ mod tests {
     #[test]
     fn every_shell_completes_the_commands_and_nothing_hidden() {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-            let script = String::from_utf8(script(shell)).unwrap();
+            let script = script(shell);
             for word in ["start", "start-relay", "status", "relay-url", "version"] {
                 assert!(script.contains(word), "{shell}: {word}");
             }
