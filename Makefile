@@ -50,6 +50,28 @@ module: tools ## Build the module and the launcher.
 	$(call say,building $(RELEASE)/libspectral_bridge.so and the launcher)
 	@$(CARGO) build --locked --release --quiet
 
+# What runs on an older glibc than this machine's, as the images and the wheel have it: zig links instead of this machine's linker.
+GLIBC := 2.28
+PORTABLE := $(CARGO_TARGET)/x86_64-unknown-linux-gnu/release
+ZIG := $(VENV)-zig
+
+.PHONY: portable
+portable: tools $(ZIG)/is-installed ## Build the module and the launcher for Linux with glibc 2.28, as the images and the wheel have them.
+	$(call say,building for glibc $(GLIBC))
+	@PATH="$(CURDIR)/$(ZIG)/bin:$$PATH" $(CARGO) zigbuild --locked --release --quiet --package spectral-bridge-envoy --target x86_64-unknown-linux-gnu.$(GLIBC)
+
+$(ZIG)/is-installed: envoy/docker/requirements.txt
+	$(call say,getting zig)
+	@$(PYTHON) -m venv $(ZIG)
+	@$(ZIG)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.PHONY: wheel
+wheel: portable python ## Build the wheel that pip installs launcher and module from, in target/wheels.
+	$(call say,building the wheel)
+	@envoy/wheel/build $(PORTABLE) $(CARGO_TARGET)/wheels $(VENV)/bin/python
+	@ls $(CARGO_TARGET)/wheels/*.whl
+
 .PHONY: demo
 demo: tools ## Build the demo relay and the demo model.
 	$(call say,building the demo relay and the demo model)
@@ -130,6 +152,11 @@ test-matrix: module python envoy kustomize $(OTHERS:%=$(VENV)-%/envoy-is-install
 	  printf '\033[1m==> running the tests on %s\033[0m\n' "$$($$venv/bin/envoy --version | tr -d '\n')"; \
 	  SPECTRAL_BRIDGE_ENVOY=$(CURDIR)/$$venv/bin/envoy $(CARGO) test --locked --quiet -p e2e -- $(ARGS); \
 	done
+
+.PHONY: test-images
+test-images: module envoy python ## Build the images step by step without an engine, the compilation included, and run them.
+	$(call say,building the images without an engine)
+	@SPECTRAL_BRIDGE_COMPILE_IMAGES=1 $(CARGO) test --locked --quiet -p e2e --test packages -- images --nocapture
 
 .PHONY: test-proxy
 test-proxy: build envoy proxies ## Run the proxy tests against tinyproxy and squid; root and CI install them by apt.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 /// The variable that holds the relay's API key. There is no option for it: a command line shows in the process list.
 pub const API_KEY_ENV: &str = "SPECTRAL_BRIDGE_API_KEY";
@@ -53,6 +54,15 @@ pub enum Command {
     /// Let requests in flight finish and leave every relay, then return; for preStop hooks
     #[command(after_help = DRAIN_HELP)]
     Drain(DrainArgs),
+    /// Print a shell's completion script
+    #[command(after_help = COMPLETION_HELP)]
+    Completion {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Print the manual page: spectral-bridge man | man -l -
+    Man,
     /// Internal: bind this process to its parent's life, then become Envoy
     #[command(hide = true)]
     RunEnvoy(RunEnvoyArgs),
@@ -98,6 +108,10 @@ pub struct RelayArgs {
     #[arg(long, value_name = "URL")]
     pub relay_url: Option<String>,
 
+    /// The relay's API key, read from this file at every connect [default: from SPECTRAL_BRIDGE_API_KEY]
+    #[arg(long, value_name = "FILE")]
+    pub api_key_file: Option<PathBuf>,
+
     /// Allow ws:// to the relay (not conforming to the protocol, for development only)
     #[arg(long)]
     pub insecure_relay: bool,
@@ -136,8 +150,9 @@ pub struct RelayArgs {
 }
 
 /// Every option of [`RelayArgs`], by argument id.
-const RELAY_OPTIONS: [&str; 10] = [
+const RELAY_OPTIONS: [&str; 11] = [
     "relay_url",
+    "api_key_file",
     "insecure_relay",
     "ca_file",
     "protocol",
@@ -153,7 +168,7 @@ const RELAY_OPTIONS: [&str; 10] = [
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Envoy options")]
 pub struct EnvoyArgs {
-    /// The Envoy binary, 1.38 or newer [env: SPECTRAL_BRIDGE_ENVOY] [default: envoy in PATH]
+    /// The Envoy binary, 1.38 or newer [env: SPECTRAL_BRIDGE_ENVOY] [default: envoy next to this program, else in PATH]
     #[arg(long, value_name = "PATH")]
     pub envoy: Option<PathBuf>,
 
@@ -299,9 +314,10 @@ Examples:
   spectral-bridge status";
 
 const START_HELP: &str = "\
-The relay's API key is read from SPECTRAL_BRIDGE_API_KEY and from nowhere else (with --config:
-from where that file points). libspectral_bridge.so is looked for in SPECTRAL_BRIDGE_LIB_DIR, else
-next to this program and in ../lib.
+The relay's API key is read from SPECTRAL_BRIDGE_API_KEY, or from the file that --api-key-file
+names (with --config: from where that file points). libspectral_bridge.so is looked for in
+SPECTRAL_BRIDGE_LIB_DIR, else next to this program and in ../lib; envoy next to this program, else
+in PATH.
 
 Examples:
   spectral-bridge start --target http://localhost:8000
@@ -340,6 +356,13 @@ It takes as long as shutdown_grace of the configuration allows. Envoy runs on; i
 disconnected until it is started again.
 
 Exit codes: 0 drained, 1 not within 10 minutes, 2 not reachable.";
+
+const COMPLETION_HELP: &str = "\
+Examples:
+  spectral-bridge completion bash > ~/.local/share/bash-completion/completions/spectral-bridge
+  spectral-bridge completion zsh > ~/.zfunc/_spectral-bridge
+  spectral-bridge completion fish > ~/.config/fish/completions/spectral-bridge.fish
+zsh looks into ~/.zfunc if ~/.zshrc says: fpath+=~/.zfunc; autoload -Uz compinit; compinit";
 
 #[cfg(test)]
 mod tests {
@@ -415,6 +438,7 @@ mod tests {
     fn a_configuration_file_replaces_every_relay_option() {
         for option in [
             "--relay-url wss://r",
+            "--api-key-file /k",
             "--insecure-relay",
             "--ca-file /ca",
             "--protocol 2",

@@ -30,7 +30,7 @@ pub struct Launch {
     pub lib_dir: PathBuf,
 }
 
-/// Finds Envoy: the option, else the environment, else `PATH`.
+/// Finds Envoy: the option, else the environment, else next to this program (where pip puts both), else `PATH`.
 ///
 /// # Errors
 /// There is none, or what was named cannot be run.
@@ -45,10 +45,12 @@ pub fn find(option: Option<&Path>) -> Result<PathBuf, Refusal> {
         };
     }
     let path = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&path)
+    let found = program_dir()
+        .into_iter()
+        .chain(env::split_paths(&path))
         .map(|dir| dir.join("envoy"))
         .find(|path| is_program(path));
-    found.ok_or_else(|| format!("no envoy in PATH. {REMEDY}"))
+    found.ok_or_else(|| format!("no envoy next to this program or in PATH. {REMEDY}"))
 }
 
 /// Finds the directory of `libspectral_bridge.so`: the environment, else this program's directory, else `../lib`.
@@ -60,10 +62,7 @@ pub fn find_lib_dir() -> Result<PathBuf, Refusal> {
     let places = match named {
         Some(dir) => vec![dir],
         None => {
-            let program = env::current_exe()
-                .and_then(|path| path.canonicalize())
-                .map_err(|e| e.to_string())?;
-            let dir = program.parent().map_or_else(PathBuf::new, Path::to_owned);
+            let dir = program_dir().ok_or("cannot find this program's own path")?;
             vec![dir.clone(), dir.join("../lib")]
         }
     };
@@ -174,6 +173,12 @@ pub fn become_envoy(options: &RunEnvoyArgs) -> Refusal {
     };
     let error = std::process::Command::new(program).args(args).exec();
     format!("cannot run {}: {error}", program.display())
+}
+
+/// The directory of this program, whatever symbolic links led to it.
+fn program_dir() -> Option<PathBuf> {
+    let program = env::current_exe().and_then(|path| path.canonicalize()).ok()?;
+    program.parent().map(Path::to_owned)
 }
 
 fn is_program(path: &Path) -> bool {

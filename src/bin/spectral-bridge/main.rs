@@ -2,7 +2,7 @@
 //!
 //! Reading order: `cli` (what a user may ask for), `settings` (from options to the module's configuration), `target`
 //! (where the model is), `bootstrap` (the Envoy configuration), `envoy` (finding and running it), `logs`, `status`, `pause`,
-//! `drain`.
+//! `drain`, `manual` (the man page and the completions).
 //! Deliberately absent: speaking the protocol. The module inside Envoy does that, whoever starts Envoy.
 #![forbid(unsafe_code)]
 
@@ -11,6 +11,7 @@ mod cli;
 mod drain;
 mod envoy;
 mod logs;
+mod manual;
 mod pause;
 mod private_dir;
 mod settings;
@@ -36,6 +37,8 @@ fn main() -> ExitCode {
         Command::Pause(options) => Ok(pause::run(&options, "pause")),
         Command::Resume(options) => Ok(pause::run(&options, "resume")),
         Command::Drain(options) => Ok(drain::run(&options)),
+        Command::Completion { shell } => Ok(manual::completion(shell)),
+        Command::Man => Ok(manual::page()),
         Command::RunEnvoy(options) => Err(envoy::become_envoy(&options)),
     };
     outcome.unwrap_or_else(|refusal| {

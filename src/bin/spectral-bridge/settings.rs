@@ -61,7 +61,7 @@ fn from_options(options: &RelayArgs, relay_url_env: Option<String>) -> Result<Va
     let mut set = |key: &str, value: Value| relay.insert(key.into(), value);
     set("name", "default".into());
     set("url", url.trim().into());
-    set("api_key", object("env", API_KEY_ENV.into()));
+    set("api_key", api_key(options.api_key_file.as_deref())?);
     if options.insecure_relay {
         set("insecure", true.into());
     }
@@ -95,6 +95,19 @@ fn from_options(options: &RelayArgs, relay_url_env: Option<String>) -> Result<Va
     }
     root.insert("status".into(), status.into());
     Ok(root.into())
+}
+
+/// The file may be on another host (`config`) or appear later, so it need not be there now.
+fn api_key(file: Option<&Path>) -> Result<Value, Refusal> {
+    let Some(file) = file else {
+        return Ok(object("env", API_KEY_ENV.into()));
+    };
+    let path = std::path::absolute(file).map_err(|e| format!("--api-key-file {}: {e}", file.display()))?;
+    let path = path.into_os_string().into_string();
+    Ok(object(
+        "file",
+        path.map_err(|_| "--api-key-file: the path is not UTF-8")?.into(),
+    ))
 }
 
 fn protocol_value(protocol: ProtocolArg) -> Value {

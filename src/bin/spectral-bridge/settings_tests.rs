@@ -190,3 +190,10 @@ fn mistakes_in_a_file_are_told_by_path_and_show_no_secret() {
     let refusal = build(&format!("--config {}", list.0.display())).unwrap_err();
     assert!(refusal.contains("the configuration: an array"), "{refusal}");
 }
+
+#[test]
+fn a_key_file_takes_the_place_of_the_variable_and_need_not_be_there_yet() {
+    let settings = build("--api-key-file /run/secrets/relay-key").unwrap();
+    let relay = &settings.config.relays[0];
+    assert_eq!(relay.api_key, SecretSource::File("/run/secrets/relay-key".into()));
+}
