@@ -1,12 +1,14 @@
 //! The launcher: one command that starts Envoy with the module, with the habits of the Python command line client.
 //!
 //! Reading order: `cli` (what a user may ask for), `settings` (from options to the module's configuration), `target`
-//! (where the model is), `bootstrap` (the Envoy configuration), `envoy` (finding and running it), `logs`, `status`, `pause`.
+//! (where the model is), `bootstrap` (the Envoy configuration), `envoy` (finding and running it), `logs`, `status`, `pause`,
+//! `doctor`.
 //! Deliberately absent: speaking the protocol. The module inside Envoy does that, whoever starts Envoy.
 #![forbid(unsafe_code)]
 
 mod bootstrap;
 mod cli;
+mod doctor;
 mod envoy;
 mod logs;
 mod pause;
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Start(options) => start::start(&options),
         Command::Config(options) => start::print_config(&options),
+        Command::Doctor(options) => doctor::run(&options),
         Command::Status(options) => Ok(status::run(&options)),
         Command::Pause(options) => Ok(pause::run(&options, "pause")),
         Command::Resume(options) => Ok(pause::run(&options, "resume")),
