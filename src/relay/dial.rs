@@ -44,17 +44,17 @@ pub async fn dial(relay: &Relay, key: &Secret, send_version: bool) -> Result<Rel
 
 /// One attempt and its deadline.
 pub(super) struct Attempt<'a> {
-    relay: &'a Relay,
-    peer: Peer,
+    pub(super) relay: &'a Relay,
+    pub(super) peer: Peer,
     variables: Variables,
     limit: Duration,
     deadline: Instant,
 }
 
 /// What an attempt needs from files, secrets and variables, read before anything is opened.
-struct Prepared {
-    proxy: Option<(Route, Option<TlsClient>)>,
-    tls: Option<TlsClient>,
+pub(super) struct Prepared {
+    pub(super) proxy: Option<(Route, Option<TlsClient>)>,
+    pub(super) tls: Option<TlsClient>,
 }
 
 impl<'a> Attempt<'a> {
@@ -81,7 +81,7 @@ impl<'a> Attempt<'a> {
             .await
     }
 
-    async fn prepare(&self) -> Result<Prepared, DialError> {
+    pub(super) async fn prepare(&self) -> Result<Prepared, DialError> {
         let (relay, variables) = (self.relay.clone(), self.variables.clone());
         let reading = tokio::task::spawn_blocking(move || Prepared::read(&relay, &variables));
         let failed = |e| DialError::Local {
@@ -106,14 +106,19 @@ impl<'a> Attempt<'a> {
             .map(RelayStream::tcp)
     }
 
-    async fn tls(&self, peer: &Peer, tls: Option<&TlsClient>, stream: RelayStream) -> Result<RelayStream, DialError> {
+    pub(super) async fn tls(
+        &self,
+        peer: &Peer,
+        tls: Option<&TlsClient>,
+        stream: RelayStream,
+    ) -> Result<RelayStream, DialError> {
         match tls {
             Some(tls) => self.within(peer, Step::Tls, tls.connect(peer, stream)).await,
             None => Ok(stream),
         }
     }
 
-    async fn handshake(&self, request: Request<()>, stream: RelayStream) -> Result<RelaySocket, DialError> {
+    pub(super) async fn handshake(&self, request: Request<()>, stream: RelayStream) -> Result<RelaySocket, DialError> {
         let config = websocket_config(self.relay.max_frame_bytes);
         match client_async_with_config(request, stream, Some(config)).await {
             Ok((socket, _response)) => Ok(socket),
@@ -121,7 +126,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    async fn within<T>(
+    pub(super) async fn within<T>(
         &self,
         peer: &Peer,
         step: Step,
@@ -165,7 +170,7 @@ impl Prepared {
 
 // PROTOCOL §2.1: the key and the version travel in the handshake's headers
 // PROTOCOL 0.1.2 §2.1: the key alone
-fn handshake_request(url: &RelayUrl, key: &Secret, send_version: bool) -> Result<Request<()>, DialError> {
+pub(super) fn handshake_request(url: &RelayUrl, key: &Secret, send_version: bool) -> Result<Request<()>, DialError> {
     let authority = authority(url);
     let mut bearer = header(&format!("Bearer {}", key.expose()))?;
     bearer.set_sensitive(true);

@@ -83,6 +83,16 @@ impl KeyLock {
         }))
     }
 
+    /// Takes the right to dial `relay` with `key` at once and holds it, where no other process of this host has it.
+    ///
+    /// # Errors
+    /// Another one has it: its id, if that is known.
+    pub fn try_take(relay: &Relay, key: &Secret) -> Result<Self, Option<u32>> {
+        let lock = Self::new();
+        let taken = lock.file().hold(relay, key).err();
+        taken.map_or(Ok(lock), |taken| Err(taken.by))
+    }
+
     /// Reads the key of `relay` and waits until it may be dialled with. A lock held for another key is given up first.
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 //!
 //! The driver calls [`dial`] once per attempt and owns the [`RelaySocket`] it gets. Reading order: `dial` (one attempt from
 //! start to end), `connect` (addresses), `proxy` (is there one, pure) and `tunnel` (CONNECT through it), `tls`, `stream`
-//! (what lies under the WebSocket), `error` and `tls_fault`; `lock` (whether this process may dial at all).
+//! (what lies under the WebSocket), `error` and `tls_fault`; `lock` (whether this process may dial at all);
+//! `probe` (the same attempt, step by step, for `spectral-bridge doctor`).
 //! Deliberately absent: retries, backoff, what a refusal means, frames. The protocol core decides those.
 
 mod clock;
@@ -11,6 +12,7 @@ mod dial;
 mod driver;
 mod error;
 mod lock;
+pub mod probe;
 mod proxy;
 mod report;
 mod socket;

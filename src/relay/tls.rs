@@ -58,6 +58,15 @@ impl TlsClient {
         Self::new(builder(roots)?.with_no_client_auth(), host)
     }
 
+    /// For a server of neither kind: `ca_file` replaces the platform's roots. Reads files: call it on a blocking thread.
+    pub(super) fn for_server(ca_file: Option<&Path>, host: &str) -> Result<Self, DialError> {
+        let roots = match ca_file {
+            Some(path) => file_roots(path)?,
+            None => platform_roots()?,
+        };
+        Self::new(builder(roots)?.with_no_client_auth(), host)
+    }
+
     fn new(mut config: ClientConfig, name: &str) -> Result<Self, DialError> {
         // Without ALPN some load balancers guess HTTP/2, where a WebSocket handshake has another form.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];

@@ -18,6 +18,7 @@ mod labels;
 pub mod names;
 mod origin;
 mod outlet;
+pub mod probe;
 mod providers;
 mod relays;
 mod resource;

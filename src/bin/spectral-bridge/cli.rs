@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::doctor;
+
 /// The variable that holds the relay's API key. There is no option for it: a command line shows in the process list.
 pub const API_KEY_ENV: &str = "SPECTRAL_BRIDGE_API_KEY";
 /// The relay's URL when no option gives it.
@@ -42,6 +44,9 @@ pub enum Command {
     /// Print the Envoy bootstrap that `start` would run, commented, and run nothing
     #[command(after_help = CONFIG_HELP)]
     Config(StartArgs),
+    /// Find out why it does not connect: check each step from here to the relay and to the model
+    #[command(after_help = doctor::HELP)]
+    Doctor(Box<doctor::DoctorArgs>),
     /// Show a running instance; also an exec probe
     #[command(after_help = STATUS_HELP)]
     Status(StatusArgs),
@@ -150,7 +155,7 @@ pub struct RelayArgs {
 }
 
 /// Every option of [`RelayArgs`], by argument id.
-const RELAY_OPTIONS: [&str; 11] = [
+pub const RELAY_OPTIONS: [&str; 11] = [
     "relay_url",
     "api_key_file",
     "insecure_relay",
@@ -311,7 +316,8 @@ Examples:
   export SPECTRAL_BRIDGE_API_KEY=...
   spectral-bridge start --relay-url wss://relay.example.com/connect --target http://localhost:8000
   spectral-bridge config --target http://localhost:8000 > envoy.yaml
-  spectral-bridge status";
+  spectral-bridge status
+  spectral-bridge doctor --target http://localhost:8000";
 
 const START_HELP: &str = "\
 The relay's API key is read from SPECTRAL_BRIDGE_API_KEY, or from the file that --api-key-file

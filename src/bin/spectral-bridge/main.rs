@@ -2,12 +2,13 @@
 //!
 //! Reading order: `cli` (what a user may ask for), `settings` (from options to the module's configuration), `target`
 //! (where the model is), `bootstrap` (the Envoy configuration), `envoy` (finding and running it), `logs`, `status`, `pause`,
-//! `drain`, `manual` (the man page and the completions).
+//! `drain`, `manual` (the man page and the completions), `doctor`.
 //! Deliberately absent: speaking the protocol. The module inside Envoy does that, whoever starts Envoy.
 #![forbid(unsafe_code)]
 
 mod bootstrap;
 mod cli;
+mod doctor;
 mod drain;
 mod envoy;
 mod logs;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Start(options) => start::start(&options),
         Command::Config(options) => start::print_config(&options),
+        Command::Doctor(options) => doctor::run(&options),
         Command::Status(options) => Ok(status::run(&options)),
         Command::Pause(options) => Ok(pause::run(&options, "pause")),
         Command::Resume(options) => Ok(pause::run(&options, "resume")),

@@ -51,15 +51,21 @@ pub fn print_config(options: &StartArgs) -> Result<ExitCode, Refusal> {
 }
 
 /// Everything that the options say, checked.
-struct Plan {
-    settings: Settings,
-    target: Target,
+pub struct Plan {
+    /// The module's configuration.
+    pub settings: Settings,
+    /// The model.
+    pub target: Target,
     target_roots: Option<String>,
     admin: Admin,
 }
 
 impl Plan {
-    fn make(options: &StartArgs, socket: &Path, admin_socket: PathBuf) -> Result<Self, Refusal> {
+    /// Checks the options. Envoy will listen on `socket` and `admin_socket`, unless they name other places.
+    ///
+    /// # Errors
+    /// The options are wrong.
+    pub fn make(options: &StartArgs, socket: &Path, admin_socket: PathBuf) -> Result<Self, Refusal> {
         let target = Target::parse(&options.target)?;
         let settings = Settings::build(options, relay_url_from_env(), socket)?;
         let target_roots = match &options.envoy.target_ca_file {
@@ -78,7 +84,11 @@ impl Plan {
         })
     }
 
-    fn render(&self) -> Result<String, Refusal> {
+    /// Envoy's configuration.
+    ///
+    /// # Errors
+    /// A path is not UTF-8, or an https target has no roots to be verified with.
+    pub fn render(&self) -> Result<String, Refusal> {
         let Self {
             settings,
             target,

@@ -334,7 +334,8 @@ fn describe_export(signal: &str, export: &ExportSnapshot) -> String {
     text
 }
 
-fn state_name(state: RelayState) -> &'static str {
+/// For people.
+pub fn state_name(state: RelayState) -> &'static str {
     match state {
         RelayState::WaitingForListener => "waiting for Envoy's listener",
         RelayState::WaitingForLock => "waiting: another process on this host serves this key",
