@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashSet, VecDeque};
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 
 use super::RequestId;
 use super::limits::ANSWERED_REMEMBERED;
@@ -15,7 +15,28 @@ use super::limits::ANSWERED_REMEMBERED;
 pub struct Answered {
     key: RandomState,
     order: VecDeque<u128>,
-    known: HashSet<u128>,
+    known: HashSet<u128, BuildHasherDefault<Hashed>>,
+}
+
+/// For what is a keyed hash already: its lower half is as good as any hash of it.
+#[derive(Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, hash: u128) {
+        let [.., a, b, c, d, e, f, g, h] = hash.to_be_bytes();
+        self.0 = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl Answered {
@@ -25,7 +46,7 @@ impl Answered {
         Self {
             key,
             order: VecDeque::new(),
-            known: HashSet::new(),
+            known: HashSet::default(),
         }
     }
 
