@@ -47,7 +47,7 @@ test: lint unit try-guard e2e try-manifests try-inspector e2e-others ## Run ever
 try-guard: NEEDS := valgrind
 try-manifests: NEEDS := kustomize
 try-inspector: NEEDS := browser
-try-%:
+try-guard try-manifests try-inspector: try-%:
 	@mkdir -p $(CARGO_TARGET)/not-run; rm -f $(CARGO_TARGET)/not-run/$*
 	@if $(MAKE) --no-print-directory $(NEEDS); then $(MAKE) --no-print-directory $*; \
 	else [ -z "$${CI:-}" ] && echo "make: everything else passed; NOT RUN, for want of what 'make $(NEEDS)' says: make $*" > $(CARGO_TARGET)/not-run/$*; fi
