@@ -230,6 +230,20 @@ soak: build envoy ## Load Envoy for MINUTES (10) while everything around it fail
 	$(call say,soaking for $(MINUTES) minutes)
 	@$(RELEASE)/soak --minutes $(MINUTES) $(ARGS)
 
+.PHONY: bench
+bench: module envoy $(VENV)-bench/bench-is-installed ## Measure the module side by side with the reference client, 20 minutes; PUBLISH=1 writes the README's figures.
+	$(call say,building the bench)
+	@$(CARGO) build --locked --release --quiet -p bench
+	$(call say,measuring: leave the machine alone for 20 minutes)
+	@SPECTRAL_BRIDGE_REFERENCE=$(CURDIR)/$(VENV)-bench/bin/spectral-bridge \
+	  $(RELEASE)/bench run $(if $(PUBLISH),--publish README.md) $(ARGS)
+
+$(VENV)-bench/bench-is-installed: e2e/bench/requirements.txt
+	$(call say,getting the reference client)
+	@$(PYTHON) -m venv $(VENV)-bench
+	@$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 FUZZ := $(CARGO_TARGET)/tools/bin/cargo-fuzz
 
 .PHONY: fuzz

@@ -1,5 +1,5 @@
-//! The bare forwarder: acks, forwards, answers. No deadline, no bound, no resend, no check, no count: what the way itself
-//! costs with the same libraries.
+//! The bare forwarder: acks, forwards, answers. No deadline, no resend, no check, no count: what the way itself costs with
+//! the same libraries. Its one bound is the module's `max_in_flight`, without which Envoy's circuit breakers answer.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use crate::{model, websocket};
@@ -70,6 +70,7 @@ type Connection = SendRequest<Full<Bytes>>;
 struct Forwarder {
     to: To,
     idle: RefCell<Vec<Connection>>,
+    turns: Semaphore,
     answers: mpsc::UnboundedSender<Utf8Bytes>,
 }
 
@@ -92,6 +93,7 @@ pub async fn forward(relay: &str, key: &str, to: &str) -> Result<()> {
     let forwarder = Rc::new(Forwarder {
         to,
         idle: RefCell::default(),
+        turns: Semaphore::new(MAX_IN_FLIGHT),
         answers: sender,
     });
     let (mut sink, mut stream) = websocket::connect(relay, key).await?.split();
@@ -137,6 +139,7 @@ impl Forwarder {
     }
 
     async fn ask(&self, request: &Request<'_>) -> Result<(u16, Vec<Bytes>)> {
+        let _turn = self.turns.acquire().await?;
         let idle = self.idle.borrow_mut().pop();
         let mut connection = match idle {
             Some(connection) if !connection.is_closed() => connection,
@@ -206,3 +209,6 @@ fn response(id: &str, status: u16, body: &[Bytes]) -> Utf8Bytes {
     // the model's text is ASCII
     Utf8Bytes::try_from(Bytes::from(frame)).unwrap_or_default()
 }
+
+/// The module's default.
+const MAX_IN_FLIGHT: usize = 512;

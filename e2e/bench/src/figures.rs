@@ -1,7 +1,5 @@
 //! Percentiles, medians and ranges.
 
-use serde::{Deserialize, Serialize};
-
 /// The `share` (0 to 1) of `sorted` is not above what this gives.
 pub fn percentile(sorted: &[u64], share: f64) -> u64 {
     let last = sorted.len().saturating_sub(1);
@@ -16,7 +14,7 @@ pub fn percentile(sorted: &[u64], share: f64) -> u64 {
 }
 
 /// A figure over the repetitions.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Figure {
     /// The least.
     pub min: f64,
@@ -24,6 +22,8 @@ pub struct Figure {
     pub median: f64,
     /// The most.
     pub max: f64,
+    /// How many values there were: one alone says little.
+    pub count: usize,
 }
 
 impl Figure {
@@ -36,6 +36,7 @@ impl Figure {
             min,
             median: f64::midpoint(*low, *high),
             max,
+            count: values.len(),
         })
     }
 }
@@ -61,7 +62,8 @@ mod tests {
             Some(Figure {
                 min: 1.0,
                 median: 2.0,
-                max: 3.0
+                max: 3.0,
+                count: 3
             })
         );
         assert_eq!(Figure::of(vec![1.0, 2.0]).unwrap().median, 1.5);

@@ -3,7 +3,8 @@
 //! One program, several roles, each in a process of its own so that its CPU time can be told: `run` (the relay and the
 //! load), `model`, `bare` (a forwarder that does nothing beyond forwarding) and `answerer` (no HTTP at all). Reading
 //! order: `scenario` (what is measured), `systems` (on whom), `run` (in which order), `peer` and `http` (the load),
-//! `check` (what makes a run void), `usage` (what it cost), `report`.
+//! `check` (what makes a run void), `usage` (what it cost), `measured` (the figures, side by side), `report` (in words) and
+//! `plot` (as a picture).
 
 mod answerer;
 mod bare;
@@ -11,6 +12,7 @@ mod check;
 mod figures;
 mod http;
 mod load;
+mod made;
 mod measured;
 mod model;
 mod peer;

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::figures::percentile;
+use crate::figures::{Figure, percentile};
 use crate::load::Seen;
+use crate::made::Made;
+use crate::systems::System;
 
 /// One run's figures.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -72,10 +74,123 @@ pub struct Standing {
 /// Everything of a run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Results {
+    /// On what.
+    #[serde(default)]
+    pub made: Made,
     /// Under load.
     pub measures: Vec<Measure>,
     /// Besides.
     pub standing: Standing,
 }
 
+/// Picks a figure of a [`Measure`].
+pub type Of = fn(&Measure) -> f64;
+
+/// A load, by its id, and who bore it.
+pub type At<'a> = (&'a str, System);
+
+impl Results {
+    /// How often everything was measured.
+    pub fn repetitions(&self) -> u32 {
+        let last = self.measures.iter().map(|measure| measure.repetition).max();
+        last.map_or(0, |last| last + 1)
+    }
+
+    /// A figure over the repetitions; nothing where it was not measured.
+    pub fn figure(&self, at: At<'_>, of: Of) -> Option<Figure> {
+        Figure::of(self.at(at).map(of).collect())
+    }
+
+    /// Two figures against each other, each pair from one repetition: what the machine did meanwhile falls on both.
+    pub fn compared(&self, of: Of, this: At<'_>, other: At<'_>, with: fn(f64, f64) -> f64) -> Option<Figure> {
+        let pair = |measure: &Measure| {
+            let other = self.at(other).find(|other| other.repetition == measure.repetition)?;
+            Some(with(of(measure), of(other)))
+        };
+        Figure::of(
+            self.at(this)
+                .filter_map(pair)
+                .filter(|value| value.is_finite())
+                .collect(),
+        )
+    }
+
+    fn at<'a>(&'a self, (scenario, system): At<'a>) -> impl Iterator<Item = &'a Measure> {
+        let here = move |measure: &&Measure| measure.scenario == scenario && measure.system == system.id();
+        self.measures.iter().filter(here)
+    }
+}
+
+impl Standing {
+    /// Of one of the lists above, what `name` has there.
+    pub fn figure(list: &[(String, f64)], name: &str) -> Option<Figure> {
+        Figure::of(values(list, name).collect())
+    }
+
+    /// Of one of the lists above, what the module has beyond the same Envoy without it, window by window.
+    pub fn of_the_module_alone(list: &[(String, f64)]) -> Option<Figure> {
+        let pairs = values(list, System::Module.id()).zip(values(list, ENVOY_ALONE));
+        Figure::of(pairs.map(|(module, envoy)| module - envoy).collect())
+    }
+}
+
+fn values<'a>(list: &'a [(String, f64)], name: &'a str) -> impl Iterator<Item = f64> + 'a {
+    list.iter()
+        .filter(move |(other, _)| other == name)
+        .map(|(_, value)| *value)
+}
+
+/// An Envoy without the module, idle.
+pub const ENVOY_ALONE: &str = "envoy_alone";
+
 const MIB: f64 = 1024.0 * 1024.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comparisons_are_made_within_each_repetition() {
+        // the machine was twice as fast the second time, for both
+        let measures = vec![
+            measure("module", 0, 100.0),
+            measure("reference", 0, 10.0),
+            measure("module", 1, 200.0),
+            measure("reference", 1, 20.0),
+            measure("module", 2, 900.0),
+        ];
+        let results = Results {
+            measures,
+            ..Results::default()
+        };
+        let (module, reference) = (("closed_64", System::Module), ("closed_64", System::Reference));
+        let ratio = results
+            .compared(|m| m.throughput, module, reference, |a, b| a / b)
+            .unwrap();
+        assert_eq!((ratio.min, ratio.median, ratio.max, ratio.count), (10.0, 10.0, 10.0, 2));
+        assert_eq!(results.figure(module, |m| m.throughput).unwrap().median, 200.0);
+        assert_eq!(results.figure(("closed_64", System::Bare), |m| m.throughput), None);
+        assert_eq!(results.repetitions(), 3);
+    }
+
+    #[test]
+    fn the_modules_own_share_is_what_envoy_alone_does_not_have() {
+        let list = [
+            ("module", 80.0),
+            (ENVOY_ALONE, 70.0),
+            ("module", 84.0),
+            (ENVOY_ALONE, 70.0),
+        ];
+        let list: Vec<_> = list.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        assert_eq!(Standing::of_the_module_alone(&list).unwrap().median, 12.0);
+        assert_eq!(Standing::of_the_module_alone(&list[..1]), None);
+    }
+
+    fn measure(system: &str, repetition: u32, throughput: f64) -> Measure {
+        Measure {
+            repetition,
+            throughput,
+            ..Measure::of("closed_64", system, 0, Seen::default())
+        }
+    }
+}

@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use e2e::failed::{Failed, Result};
 
-use crate::measured::{Measure, Results};
+use crate::made::Made;
+use crate::measured::{ENVOY_ALONE, Measure, Results};
 use crate::report;
 use crate::scenario::{self, Scenario};
 use crate::systems::{System, World};
@@ -63,7 +64,10 @@ async fn measure(options: &Options) -> Result<Results> {
         .filter(|scenario| wants(&options.scenarios, scenario.id))
         .collect();
     let world = World::start(wants(&options.systems, System::Reference.id())).await?;
-    let mut results = Results::default();
+    let mut results = Results {
+        made: Made::here(options.seconds),
+        ..Results::default()
+    };
     if wants(&options.scenarios, "standing") {
         idle(&world, options, &mut results).await?;
     }
@@ -116,7 +120,7 @@ async fn idle(world: &World, options: &Options, results: &mut Results) -> Result
         (System::Reference.id(), world.meter(System::Reference)),
         (System::Module.id(), world.meter(System::Module)),
         (
-            "envoy_alone",
+            ENVOY_ALONE,
             Meter {
                 client: alone.id(),
                 model: Vec::new(),
@@ -129,8 +133,16 @@ async fn idle(world: &World, options: &Options, results: &mut Results) -> Result
         .collect();
     // what was needed to start is not idle
     tokio::time::sleep(SETTLE).await;
+    for _ in 0..options.repetitions {
+        idle_once(&meters, options, results).await?;
+    }
+    alone.end().await;
+    Ok(())
+}
+
+async fn idle_once(meters: &[(&str, Meter)], options: &Options, results: &mut Results) -> Result<()> {
     let mut before = Vec::new();
-    for (_, meter) in &meters {
+    for (_, meter) in meters {
         before.push(meter.read()?);
     }
     let window = Duration::from_secs_f64(options.seconds * 4.0);
@@ -143,7 +155,6 @@ async fn idle(world: &World, options: &Options, results: &mut Results) -> Result
         results.standing.idle_cpu.push(((*name).to_owned(), used));
         results.standing.idle_memory.push(((*name).to_owned(), resident));
     }
-    alone.end().await;
     Ok(())
 }
 

@@ -62,7 +62,7 @@ impl System {
     pub fn title(self) -> &'static str {
         match self {
             Self::Reference => "Python reference client 0.5.0",
-            Self::Module => "**module in Envoy**",
+            Self::Module => "module in Envoy",
             Self::BareEnvoy => "bare forwarder, same Envoy",
             Self::Bare => "bare forwarder, no Envoy",
             Self::Answerer => "WebSocket alone, no HTTP",
