@@ -41,7 +41,8 @@ impl Threads {
         thread::Builder::new().name(name).spawn(move || {
             // an owner that is gone waits for nothing
             let within = runtime.block_on(asked).unwrap_or_default();
-            runtime.shutdown_timeout(within);
+            // the tasks are dropped after this wait, and that is a part of the owner's wait
+            runtime.shutdown_timeout(within / 4 * 3);
             drop::<mpsc::Sender<()>>(alive);
         })?;
         Ok(Self {
@@ -85,6 +86,36 @@ mod tests {
         });
         threads.join(Duration::from_secs(20));
         assert_eq!(dropped.try_recv(), Err(mpsc::TryRecvError::Disconnected));
+    }
+
+    /// Takes a while to be dropped, as what is told at its end does.
+    struct Slow(#[expect(dead_code, reason = "held")] mpsc::Sender<()>);
+
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    #[test]
+    fn a_file_that_hangs_keeps_nothing_else_from_being_dropped_before_join_returns() {
+        let threads = Threads::start("test").unwrap();
+        let (held, dropped) = mpsc::channel::<()>();
+        let held = Slow(held);
+        threads.handle().spawn(async move {
+            let _held = held;
+            std::future::pending::<()>().await;
+        });
+        let (began, begins) = mpsc::channel();
+        let (release, hangs) = mpsc::channel::<()>();
+        threads.handle().spawn_blocking(move || {
+            began.send(()).unwrap();
+            hangs.recv().unwrap_err();
+        });
+        begins.recv().unwrap();
+        threads.join(Duration::from_secs(2));
+        assert_eq!(dropped.try_recv(), Err(mpsc::TryRecvError::Disconnected));
+        drop(release);
     }
 
     #[test]

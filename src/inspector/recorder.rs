@@ -117,8 +117,10 @@ impl Recorder {
         let Some(slots) = self.slots() else { return };
         let kept = ticket.asked.zip(self.body_bytes());
         let end = |slot: &mut Slot| {
-            slot.over = true;
-            (slot.status, slot.fault) = (outcome.status, outcome.fault);
+            // one whose time was over has been answered: that stays
+            if !std::mem::replace(&mut slot.over, true) {
+                (slot.status, slot.fault) = (outcome.status, outcome.fault);
+            }
             slot.forward = Some(outcome.took);
             slot.model = outcome.model.map_or(Short::EMPTY, Short::of);
             (slot.input_tokens, slot.output_tokens) = (outcome.usage.input, outcome.usage.output);
@@ -150,7 +152,7 @@ impl Recorder {
         let Some(slots) = self.slots() else { return };
         slots.add(id, |slot| {
             slot.received = SystemTime::now();
-            slot.path = Short::of(path.unwrap_or_default());
+            slot.path = Short::of(path.map(without_query).unwrap_or_default());
             slot.over = true;
             (slot.status, slot.fault) = (Some(status), Some(code));
         });
@@ -255,6 +257,11 @@ impl fmt::Debug for Recorder {
             .field("id", &self.id())
             .finish_non_exhaustive()
     }
+}
+
+/// A refused path is whatever the relay wrote, and a query is where keys are written.
+fn without_query(path: &str) -> &str {
+    path.split(['?', '#']).next().unwrap_or_default()
 }
 
 const OFF: usize = 0;

@@ -148,7 +148,18 @@ fn what_never_reached_the_model_is_told_with_its_fault() {
         (seen.status, seen.fault, seen.over),
         (Some(503), Some("adapter_timeout"), true)
     );
-    drop(ticket);
+    // whoever waits for the model is told last, and has no answer to tell of
+    let given_up = Outcome {
+        fault: Some("adapter_timeout"),
+        took: Duration::from_secs(600),
+        ..Outcome::default()
+    };
+    recorder.finish(ticket.unwrap(), "r-1", "/v1/responses", &given_up);
+    let seen = only(&recorder);
+    assert_eq!(
+        (seen.status, seen.fault, seen.forward_seconds),
+        (Some(503), Some("adapter_timeout"), Some(600.0))
+    );
     recorder.timed_out("r-2", Duration::from_secs(600));
     let seen = recorder.seen("eu");
     let queued = seen.iter().find(|seen| seen.id == "r-2").unwrap();
@@ -160,6 +171,18 @@ fn what_never_reached_the_model_is_told_with_its_fault() {
             .iter()
             .all(|seen| seen.ack_expired == (seen.id == "r-2"))
     );
+}
+
+#[test]
+fn of_a_refused_path_no_query_is_kept() {
+    for (path, shown) in [
+        ("/v1/models?api_key=canary", "/v1/models"),
+        ("/v1/models#canary", "/v1/models"),
+    ] {
+        let recorder = Recorder::new(Some(&ON));
+        recorder.refused("r-1", Some(path), 404, "path_not_allowed");
+        assert_eq!(only(&recorder).path.as_deref(), Some(shown));
+    }
 }
 
 #[test]

@@ -166,8 +166,10 @@ const SLICED_BODY: usize = 64 * 1024;
 
 const FORM: &[u8] = b"multipart/";
 
+/// Longest path, as it is written, of a refused frame that people are shown.
+const MAX_NAMED_PATH_BYTES: usize = 1024;
+
 /// The path when a frame names none (`PROTOCOL §2.2`).
-pub const MAX_NAMED_PATH_BYTES: usize = 1024;
 const DEFAULT_PATH: &str = "/v1/chat/completions";
 
 /// Correlates Envoy's access log and the model's with the relay's.

@@ -1,6 +1,6 @@
 //! An adapter's answer, or a fault, becomes a response frame.
 //!
-//! Called by the forwarding task, so that checking and encoding 16 MiB does not hold up the connection.
+//! Called by the forwarding task, one answer at a time: the connection, on the same thread, has its turn in between.
 
 use std::borrow::Cow;
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use tokio::task::coop::consume_budget;
 use tokio::task::{AbortHandle, JoinError, JoinHandle, JoinSet};
 
 use super::clock::clock;
@@ -170,6 +171,8 @@ impl Driver {
                 happened = if left > 0 { self.next_now() } else { None };
             }
             self.forward_admitted();
+            // one read brings thousands of tiny frames, and the connections to Envoy and the timers share this thread
+            consume_budget().await;
         }
         if let Some(socket) = self.socket.take() {
             socket.finish().await;

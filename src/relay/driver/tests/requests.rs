@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::*;
@@ -60,6 +61,30 @@ async fn the_ack_is_on_the_wire_before_the_adapter_is_asked() {
         }
     }
 }
+
+// on the relay's one thread, timers and the adapter's connections wait meanwhile
+#[tokio::test]
+async fn a_flood_of_tiny_frames_leaves_the_others_their_turn() {
+    let rig = Rig::start().await;
+    let mut caller = rig.relay.connect().await;
+    rig.until_state(RelayState::Connected).await;
+    let flood = [0x81, 2, b'{', b'}'].repeat(FLOOD);
+    let flooding = tokio::spawn(async move {
+        caller.ws.get_mut().write_all(&flood).await.unwrap();
+        caller
+    });
+    let ignored = || rig.core().session.totals().ignored_frames;
+    let (mut before, mut most) = (0, 0);
+    while before < FLOOD as u64 {
+        tokio::task::yield_now().await;
+        let now = ignored();
+        (before, most) = (now, most.max(now - before));
+    }
+    assert!(most <= 20_000, "{most} frames in one turn");
+    within(flooding).await.unwrap();
+}
+
+const FLOOD: usize = 500_000;
 
 // PROTOCOL §2.3
 #[tokio::test]
