@@ -378,7 +378,7 @@ impl Serving {
     }
 }
 
-/// For the status and for telemetry; each relay has threads of its own.
+/// For the status and for telemetry; each relay has a thread of its own.
 const WORKERS: usize = 2;
 
 /// What may follow a grace: the close handshake and the socket's end.
