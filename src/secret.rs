@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io;
 
 use sha2::{Digest, Sha256};
 
@@ -40,7 +41,7 @@ impl Secret {
             SecretSource::Env(name) => std::env::var(name).map_err(|_| SecretError::Env(name.clone()))?,
             SecretSource::File(path) => fs::read_to_string(path).map_err(|e| SecretError::File {
                 path: path.display().to_string(),
-                reason: e.kind().to_string(),
+                reason: reason(&e),
             })?,
         };
         let value = raw.trim();
@@ -100,6 +101,15 @@ pub fn describe(source: &SecretSource) -> String {
     match source {
         SecretSource::Env(name) => format!("environment variable {name}"),
         SecretSource::File(path) => format!("file {}", path.display()),
+    }
+}
+
+/// In words that say what to look for; never the error's own, which might quote the path a second time.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        io::ErrorKind::InvalidData => "the file is not text".to_owned(),
+        other => other.to_string(),
     }
 }
 
@@ -179,7 +189,12 @@ mod tests {
         let absent = SecretSource::File(PathBuf::from("/nonexistent/key"));
         assert_eq!(
             Secret::read(&absent).unwrap_err().to_string(),
-            "file /nonexistent/key: entity not found"
+            "file /nonexistent/key: there is no such file"
+        );
+        let binary = read("binary", b"\xff\xfe").unwrap_err();
+        assert!(
+            binary.to_string().ends_with("-binary: the file is not text"),
+            "{binary}"
         );
         let unset = SecretSource::Env("SPECTRAL_BRIDGE_TEST_NEVER_SET".to_owned());
         let error = Secret::read(&unset).unwrap_err();

@@ -43,6 +43,8 @@ async fn start_connects_forwards_shows_its_status_and_stops_with_envoys_code() {
     );
     launcher.line("access | ", DEADLINE).await.unwrap();
     launcher.line("connected to the relay", DEADLINE).await.unwrap();
+    let page = format!("http://{status}/inspector in a browser");
+    launcher.line(&page, DEADLINE).await.unwrap();
 
     let mut shown = spectral_bridge(&["status", "--address", &status.to_string()]);
     let mut shown = Process::start("status", &mut shown).unwrap();
@@ -147,10 +149,9 @@ async fn a_missing_key_or_envoy_is_said_with_the_remedy() {
     .unwrap();
     assert!(!no_key.exited(DEADLINE).await.unwrap().success());
     assert!(
-        no_key
-            .output_to_end(DEADLINE)
-            .await
-            .contains("set SPECTRAL_BRIDGE_API_KEY to the relay API key")
+        no_key.output_to_end(DEADLINE).await.contains(
+            "set SPECTRAL_BRIDGE_API_KEY to the relay API key, or name a file that has it with --api-key-file"
+        )
     );
     let mut lost = spectral_bridge(&["start", "--target", "http://127.0.0.1:1", "--envoy", "/nowhere/envoy"]);
     let mut lost = Process::start("no envoy", lost.env("SPECTRAL_BRIDGE_API_KEY", KEY)).unwrap();

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use e2e::world::site::KEY;
 use e2e::world::{Scratch, command, envoy_binary, launcher, library_dir, workspace};
 
 use crate::{Doctor, RELAY, closed};
@@ -28,6 +29,21 @@ async fn a_key_that_is_missing_or_misshapen_is_told_and_the_rest_of_the_road_is_
     assert!(!quoted.json.to_string().contains("sk-123456789"));
     let binary = road().env("SPECTRAL_BRIDGE_API_KEY", "sk-\u{1}23456789").says().await;
     binary.fails(3, "key", "key_malformed", &["plain text"]);
+}
+
+#[tokio::test]
+async fn the_key_is_looked_for_in_the_file_that_the_option_names() {
+    let (closed, scratch) = (closed(), Scratch::new().unwrap());
+    let with_file = |file: &Path| {
+        let of_relay = Doctor::of_relay(&format!("ws://{closed}/connect"));
+        of_relay.with(&["--api-key-file", &file.display().to_string()])
+    };
+    let file = scratch.write("key", format!("{KEY}\n")).unwrap();
+    let there = with_file(&file).env("SPECTRAL_BRIDGE_API_KEY", "").says().await;
+    assert_eq!(there.statuses(&["key", "tcp"]), ["ok", "failed"]);
+    // a key in the environment does not stand in for the file
+    let nowhere = with_file(&scratch.path().join("none")).says().await;
+    nowhere.fails(3, "key", "key_missing", &["/none", "there is no such file"]);
 }
 
 #[tokio::test]

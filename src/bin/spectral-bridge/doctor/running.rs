@@ -61,6 +61,9 @@ fn told(snapshot: &RelaySnapshot, listen: SocketAddr, holder: Option<u32>) -> Fi
         (RelayState::Connected, _) => {
             Finding::ok(format!("{who} is connected with this relay, so it was asked instead"))
         }
+        // whatever went wrong before it left
+        (RelayState::Drained, _) => Finding::skipped(format!("{who} says: {state}"))
+            .advising("it was told to leave (spectral-bridge drain) and stays away until Envoy is started again"),
         (_, Some(error)) => Finding::failed(
             &error.code,
             format!("{who} says: {state}. {}", error.message),
@@ -129,6 +132,11 @@ mod tests {
         assert_eq!(refused.handshake.code.as_deref(), Some("authentication_failed"));
         assert!(refused.handshake.detail.contains("the key was refused"));
         assert_eq!(refused.protocol.status, Status::Skipped);
+
+        snapshot.state = RelayState::Drained;
+        let left = told(&snapshot, listen, None).handshake;
+        assert_eq!(left.status, Status::Skipped);
+        assert!(left.advice.unwrap().contains("started again"));
 
         let unknown = silent(listen, Some(7));
         assert_eq!(unknown.handshake.status, Status::Skipped);
