@@ -46,7 +46,7 @@ fn release(name: &str, version: &str) -> String {
     format!("{name} {numbers}").trim().to_owned()
 }
 
-/// Of `envoy  version: <commit>/1.40.0/Clean/RELEASE/BoringSSL`.
+/// Of `/path/of/envoy  version: <commit>/1.40.0/Clean/RELEASE/BoringSSL`.
 fn envoy_version() -> String {
     let said = envoy_binary()
         .ok()
@@ -56,7 +56,11 @@ fn envoy_version() -> String {
 }
 
 fn version_in(text: &str) -> String {
-    text.split('/').nth(1).unwrap_or_default().to_owned()
+    let parts = text.split_once("version:").map(|(_, parts)| parts);
+    parts
+        .and_then(|parts| parts.split('/').nth(1))
+        .unwrap_or_default()
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -69,7 +73,7 @@ mod tests {
         assert_eq!(field(text, "model name"), "Some CPU @ 3.00GHz");
         assert_eq!(field("processor: 0", "model name"), "");
         assert_eq!(release("Linux", "6.18.44-cloud-amd64"), "Linux 6.18.44");
-        let said = "\nenvoy  version: 0123abcd/1.40.0/Clean/RELEASE/BoringSSL\n";
+        let said = "\n/opt/bin/envoy  version: 0123abcd/1.40.0/Clean/RELEASE/BoringSSL\n";
         assert_eq!(version_in(said), "1.40.0");
         assert_eq!(version_in("something else"), "");
     }

@@ -95,7 +95,7 @@ async fn run(socket: &mut Socket, load: &Load, asked: u64) -> Result<Seen> {
         began: Instant::now(),
         all_acked: None,
     };
-    run.to_the_end().await?;
+    run.finish().await?;
     let receipts = run.outstanding.receipts();
     if u64::try_from(receipts)? != run.sent {
         return Err(Failed::new(format!("{receipts} receipts for {} requests", run.sent)));
@@ -105,7 +105,7 @@ async fn run(socket: &mut Socket, load: &Load, asked: u64) -> Result<Seen> {
 }
 
 impl Run<'_> {
-    async fn to_the_end(&mut self) -> Result<()> {
+    async fn finish(&mut self) -> Result<()> {
         let ticker = Ticker::new()?;
         self.recorder.at(Instant::now())?;
         self.send_due(Instant::now()).await?;
