@@ -4,20 +4,24 @@
 //! waited for room: with tokio's own type each request would wake the relay's thread once for nothing. Here the kernel is
 //! asked for room only while a write waits for it.
 
-use std::io::{self, IoSlice, Read, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
 
 /// A connection to Envoy's local listener.
 #[derive(Debug)]
 pub(super) struct LocalUnix {
-    socket: AsyncFd<UnixStream>,
+    /// It is no pipe, but is read like one: this is the type of tokio that waits for what can be read, and for nothing
+    /// else.
+    socket: pipe::Receiver,
     /// While a write waits for room.
     room: Option<AsyncFd<OwnedFd>>,
 }
@@ -28,9 +32,9 @@ impl LocalUnix {
     /// # Errors
     /// As the kernel says; [`io::ErrorKind::WouldBlock`] when the accept queue is full.
     pub async fn connect(path: &Path) -> io::Result<Self> {
-        let socket = tokio::net::UnixStream::connect(path).await?.into_std()?;
+        let socket = UnixStream::connect(path).await?.into_std()?;
         Ok(Self {
-            socket: registered(socket, Interest::READABLE)?,
+            socket: pipe::Receiver::from_owned_fd_unchecked(socket.into())?,
             room: None,
         })
     }
@@ -39,24 +43,20 @@ impl LocalUnix {
     fn poll_with(
         &mut self,
         cx: &mut Context<'_>,
-        mut write: impl FnMut(&UnixStream) -> io::Result<usize>,
+        mut write: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            match write(self.socket.get_ref()) {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            match rustix::io::retry_on_intr(|| write(self.socket.as_fd())) {
+                Err(rustix::io::Errno::WOULDBLOCK) => {}
                 written => {
                     self.room = None;
-                    return Poll::Ready(written);
+                    return Poll::Ready(Ok(written?));
                 }
             }
             let room = match &mut self.room {
                 Some(room) => room,
-                none => {
-                    // a descriptor of its own: the other one stays registered for reading
-                    let fd = OwnedFd::from(self.socket.get_ref().try_clone()?);
-                    none.insert(registered(fd, Interest::WRITABLE)?)
-                }
+                // a descriptor of its own: the other one stays registered for reading
+                none => none.insert(room(self.socket.as_fd().try_clone_to_owned()?)?),
             };
             ready!(room.poll_write_ready(cx))?.clear_ready();
         }
@@ -64,35 +64,14 @@ impl LocalUnix {
 }
 
 impl AsyncRead for LocalUnix {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        loop {
-            let mut ready = ready!(this.socket.poll_read_ready(cx))?;
-            let wanted = buf.remaining().min(READ_AT_ONCE);
-            let unfilled = buf.initialize_unfilled_to(wanted);
-            match ready.try_io(|socket| {
-                let mut socket: &UnixStream = socket.get_ref();
-                socket.read(unfilled)
-            }) {
-                Ok(Ok(read)) => {
-                    // less than asked for: there is nothing more, which need not be asked for
-                    if read > 0 && read < wanted {
-                        ready.clear_ready();
-                    }
-                    buf.advance(read);
-                    return Poll::Ready(Ok(()));
-                }
-                Ok(Err(e)) if e.kind() == io::ErrorKind::Interrupted => {}
-                Ok(Err(e)) => return Poll::Ready(Err(e)),
-                Err(_would_block) => {}
-            }
-        }
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for LocalUnix {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_with(cx, |mut socket| socket.write(buf))
+        self.get_mut().poll_with(cx, |fd| send(fd, buf, SendFlags::NOSIGNAL))
     }
 
     fn poll_write_vectored(
@@ -100,7 +79,10 @@ impl AsyncWrite for LocalUnix {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_with(cx, |mut socket| socket.write_vectored(bufs))
+        let bufs = bufs.get(..MAX_BUFS).unwrap_or(bufs);
+        self.get_mut().poll_with(cx, |fd| {
+            sendmsg(fd, bufs, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)
+        })
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -112,20 +94,21 @@ impl AsyncWrite for LocalUnix {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.socket.get_ref().shutdown(std::net::Shutdown::Write))
+        let done = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write);
+        Poll::Ready(done.map_err(io::Error::from))
     }
 }
 
 #[expect(
     deprecated,
-    reason = "its successor is unsafe for types that may change their descriptor; these keep theirs"
+    reason = "its successor is unsafe for types that may change their descriptor; this one keeps its own"
 )]
-fn registered<T: std::os::fd::AsRawFd>(source: T, interest: Interest) -> io::Result<AsyncFd<T>> {
-    AsyncFd::with_interest(source, interest)
+fn room(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(socket, Interest::WRITABLE)
 }
 
-/// A socket's buffer holds little more; what is not read need not be cleared before.
-const READ_AT_ONCE: usize = 128 * 1024;
+/// As many as Linux takes at once.
+const MAX_BUFS: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -135,7 +118,7 @@ mod tests {
     use super::*;
     use crate::relay::testing::Scratch;
 
-    async fn pair(dir: &Scratch) -> (LocalUnix, tokio::net::UnixStream) {
+    async fn pair(dir: &Scratch) -> (LocalUnix, UnixStream) {
         let path = dir.path().join("s");
         let listener = UnixListener::bind(&path).unwrap();
         let (local, accepted) = tokio::join!(LocalUnix::connect(&path), listener.accept());
