@@ -1,6 +1,6 @@
 //! Token usage as models report it: pure, read from the bytes that pass by.
 //!
-//! [`read_json`] and [`read_request`] read a text in one piece: `protocol::response` uses the first on each relayed
+//! [`read_json`] and [`read_request`] read a text in one piece: `protocol::answer` uses the first on each relayed
 //! answer, in the same pass that checks that the answer is JSON. [`Tap`], [`RequestTap`] and [`SocketTap`] read any
 //! split of an exchange's bytes for the HTTP filter `usage`; their memory has a bound whatever comes. What is read is
 //! one table of places (`answer`, `request`), walked by two engines (`whole`, `scanner`). Of each figure the last value
@@ -8,6 +8,7 @@
 //! absent: estimating. What a model does not report is not known here.
 #![deny(clippy::disallowed_methods)]
 
+mod abridged;
 mod answer;
 mod answer_places;
 mod coding;
@@ -25,6 +26,7 @@ mod turns;
 mod websocket;
 mod whole;
 
+pub use abridged::Abridged;
 pub use operation::{model_in_path, operation};
 pub use socket::{Close, Peer, SocketTap};
 pub use tap::{News, RequestTap, Tap};

@@ -20,6 +20,7 @@ pub fn usage(data: &[u8]) {
     let is_json = serde_json::from_str::<&RawValue>(text).is_ok();
     let whole = usage::read_json(text);
     assert_eq!(whole.is_ok(), is_json, "what is JSON");
+    abridged(text, piece);
     let request = usage::read_request(text);
     let Ok(answer) = whole else {
         assert_eq!(request, usage::Request::default(), "a request that is no JSON");
@@ -41,6 +42,19 @@ pub fn usage(data: &[u8]) {
     if let Ok(tree) = serde_json::from_str::<Value>(text) {
         agree(&answer, &tree);
     }
+}
+
+/// Without the insides of its long strings, a text is the same JSON, or none.
+fn abridged(text: &str, piece: usize) {
+    let long = text.replacen(' ', &" ".repeat(5000), 20);
+    let mut abridged = usage::Abridged::default();
+    let mut rest = long.as_str();
+    while !rest.is_empty() {
+        let (piece, left) = rest.split_at(rest.ceil_char_boundary(piece));
+        abridged.push(piece);
+        rest = left;
+    }
+    assert_eq!(usage::read_json(abridged.kept()), usage::read_json(&long), "abridged");
 }
 
 /// A second opinion: the figures of chat completions, where nothing else interferes.
