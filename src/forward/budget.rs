@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::protocol::{Fault, Text};
+use crate::protocol::{Fault, Outgoing};
 
 /// `max_held_bytes` of one relay, shared by its connection and its forwarding tasks.
 ///
@@ -120,7 +119,7 @@ impl Hold {
     /// Ties this share to `frame`, for as long as a copy of it waits anywhere: a relay may acknowledge a response that
     /// is not even written yet. What comes back beside it is the share of the tables' entry, [`ENTRY_BYTES`].
     #[must_use]
-    pub fn tied_to(mut self, frame: Text) -> (Text, Self) {
+    pub fn tied_to(mut self, frame: Outgoing) -> (Outgoing, Self) {
         let entry = self.permit.as_mut().and_then(|permit| permit.split(ENTRY_BYTES));
         let rest = Self {
             budget: self.budget.clone(),
@@ -128,21 +127,7 @@ impl Hold {
             permit: entry,
             overdraft: None,
         };
-        let unchanged = frame.clone();
-        let tied = Bytes::from_owner(Tied { frame, _share: self });
-        (Text::try_from(tied).unwrap_or(unchanged), rest)
-    }
-}
-
-/// A frame and its share of the budget.
-struct Tied {
-    frame: Text,
-    _share: Hold,
-}
-
-impl AsRef<[u8]> for Tied {
-    fn as_ref(&self) -> &[u8] {
-        self.frame.as_bytes()
+        (frame.tied_to(self), rest)
     }
 }
 

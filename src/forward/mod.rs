@@ -19,7 +19,7 @@ mod watch;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Uri};
 use http_body_util::{BodyExt, Full};
@@ -31,7 +31,7 @@ pub use secrets::HeaderSecrets;
 
 use crate::config::{self, ResponsePolicy};
 use crate::inspector::Recorder;
-use crate::protocol::response::{self, AdapterAnswer, Policy};
+use crate::protocol::answer::{AdapterAnswer, Policy, is_refused_by_headers};
 use crate::protocol::text_only::Known;
 use crate::protocol::{Fault, ForwardRequest, RequestId, Response};
 use crate::telemetry::{Origin, Telemetry};
@@ -145,22 +145,18 @@ impl Forwarder {
         drop(request_hold);
         let made_by_envoy = !exchange.response.headers().contains_key(UPSTREAM_SERVICE_TIME);
         let (status, headers) = (exchange.response.status().as_u16(), exchange.response.headers().clone());
-        if !made_by_envoy && let Some(fault) = response::is_refused_by_headers(status, &headers) {
+        if !made_by_envoy && let Some(fault) = is_refused_by_headers(status, &headers) {
             return Err(fault);
         }
         let mut hold = self.budget.hold(deadline);
-        let body = self.read(exchange.response.body_mut(), &mut hold).await?;
+        let policy = self.policy(&id, &path, model.as_deref());
+        let begin = |expected| AdapterAnswer::begin(&id, status, &headers, &policy, expected);
+        let answer = self.read(exchange.response.body_mut(), &mut hold, begin).await?;
         exchange.finish();
         if made_by_envoy {
-            return Err(self.envoys_own(status, &body));
+            return Err(self.envoys_own(status, answer.body()));
         }
-        let answer = AdapterAnswer {
-            status,
-            headers: &headers,
-            body: &body,
-        };
-        let policy = self.policy(&id, &path, model.as_deref());
-        let response = Response::from_adapter(&id, &answer, &policy, self.max_frame_bytes);
+        let response = answer.response(self.max_frame_bytes);
         let occupied = response.frame.len() + ENTRY_BYTES;
         hold.grow(occupied.saturating_sub(hold.bytes())).await?;
         Ok((response, hold))
@@ -224,8 +220,13 @@ impl Forwarder {
         Ok(request)
     }
 
-    /// Reads a whole body within the frame limit and the byte budget. One that arrives in one piece is not copied.
-    async fn read(&self, body: &mut Incoming, hold: &mut Hold) -> Result<Bytes, Fault> {
+    /// Reads a whole body within the frame limit and the byte budget. `begin` is told how long it says it is.
+    async fn read<'a>(
+        &self,
+        body: &mut Incoming,
+        hold: &mut Hold,
+        begin: impl FnOnce(usize) -> AdapterAnswer<'a>,
+    ) -> Result<AdapterAnswer<'a>, Fault> {
         let too_large = Fault::ResponseTooLarge {
             limit: self.max_frame_bytes,
         };
@@ -234,27 +235,18 @@ impl Forwarder {
             return Err(too_large);
         }
         hold.grow(expected).await?;
-        let mut first = Bytes::new();
-        let mut rest = BytesMut::new();
+        let mut answer = begin(expected);
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| Fault::AdapterUnavailable("its answer broke off".into()))?;
             let Ok(data) = frame.into_data() else { continue };
-            let read = first.len() + rest.len() + data.len();
+            let read = answer.body_len() + data.len();
             if read > self.max_frame_bytes {
                 return Err(too_large);
             }
             hold.grow(read.saturating_sub(hold.bytes())).await?;
-            if first.is_empty() && rest.is_empty() {
-                first = data;
-                continue;
-            }
-            if rest.is_empty() {
-                rest.reserve(expected.max(read));
-                rest.extend_from_slice(&std::mem::take(&mut first));
-            }
-            rest.extend_from_slice(&data);
+            answer.push(&data);
         }
-        Ok(if rest.is_empty() { first } else { rest.freeze() })
+        Ok(answer)
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::connection::Hello;
 use super::limits::MAX_REQUEST_ID;
-use super::{RequestId, Text};
+use super::{Outgoing, RequestId};
 use crate::json::{self, FromFields, Object};
 
 /// A frame from the relay (`PROTOCOL §2.2`).
@@ -108,7 +108,7 @@ pub fn decode(text: &str) -> Frame<'_> {
 
 /// An ack frame (`PROTOCOL §2.2`).
 #[must_use]
-pub fn ack(id: &RequestId) -> Text {
+pub fn ack(id: &RequestId) -> Outgoing {
     let mut out = String::with_capacity(ACK_HEAD.len() + id.as_str().len() + 4);
     out.push_str(ACK_HEAD);
     push_json_string(&mut out, id.as_str());

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::limits::{MAX_HELD_REFUSAL_BYTES, MAX_HELD_REFUSALS};
 use super::waiting::Waiting;
-use super::{ForwardRequest, RequestId, Text};
+use super::{ForwardRequest, Outgoing, RequestId};
 
 /// The requests that this client is responsible for, each in exactly one stage.
 ///
@@ -39,7 +39,7 @@ enum Stage<H> {
     Held {
         order: u64,
         answered: Instant,
-        frame: Text,
+        frame: Outgoing,
         refusal: bool,
         _hold: Option<H>,
     },
@@ -51,7 +51,7 @@ pub enum Known {
     /// Waiting or at the adapter.
     Unanswered,
     /// Answered; the response awaits its ack.
-    Held(Text),
+    Held(Outgoing),
 }
 
 /// A request whose time is over.
@@ -134,7 +134,7 @@ impl<H> Requests<H> {
 
     /// Holds the response of a request that was at the adapter, until its deadline. One without a share of the byte
     /// budget is bounded like a refusal: `false` when there is no room for it, and the request is then forgotten.
-    pub fn hold_answer(&mut self, now: Instant, id: &RequestId, frame: Text, hold: Option<H>) -> bool {
+    pub fn hold_answer(&mut self, now: Instant, id: &RequestId, frame: Outgoing, hold: Option<H>) -> bool {
         let refusal = hold.is_none();
         if refusal && !self.has_room_for_refusal(&frame) {
             self.remove(id);
@@ -164,7 +164,7 @@ impl<H> Requests<H> {
     }
 
     /// Holds the response of a request that never reached the adapter, if there is room for it.
-    pub fn hold_refusal(&mut self, now: Instant, id: RequestId, deadline: Instant, frame: Text) {
+    pub fn hold_refusal(&mut self, now: Instant, id: RequestId, deadline: Instant, frame: Outgoing) {
         if !self.has_room_for_refusal(&frame) {
             return;
         }
@@ -186,7 +186,7 @@ impl<H> Requests<H> {
         );
     }
 
-    fn has_room_for_refusal(&self, frame: &Text) -> bool {
+    fn has_room_for_refusal(&self, frame: &Outgoing) -> bool {
         let bytes = self.held_refusal_bytes.saturating_add(frame.len());
         self.held_refusals < MAX_HELD_REFUSALS && bytes <= MAX_HELD_REFUSAL_BYTES
     }
@@ -238,7 +238,7 @@ impl<H> Requests<H> {
     }
 
     /// The held responses, in the order in which they were given.
-    pub fn held_frames(&self) -> impl Iterator<Item = Text> + '_ {
+    pub fn held_frames(&self) -> impl Iterator<Item = Outgoing> + '_ {
         self.held.values().filter_map(|id| match &self.entries.get(id)?.stage {
             Stage::Held { frame, .. } => Some(frame.clone()),
             Stage::Queued(_) | Stage::Forwarding => None,
@@ -371,8 +371,8 @@ mod tests {
         assert_eq!(requests.acknowledge("a"), None);
         dispatched(&mut requests);
         assert_eq!(requests.acknowledge("a"), None);
-        requests.hold_answer(now, &"a".into(), "frame".into(), None);
-        assert_eq!(requests.find("a"), Some(Known::Held("frame".into())));
+        requests.hold_answer(now, &"a".into(), "frame".to_owned().into(), None);
+        assert_eq!(requests.find("a"), Some(Known::Held("frame".to_owned().into())));
         assert_eq!(requests.acknowledge("a"), Some(("a".into(), now)));
         assert_eq!(requests.find("a"), None);
         assert!(requests.is_empty() && requests.deadline().is_none());
@@ -386,8 +386,8 @@ mod tests {
         }
         dispatched(&mut requests);
         dispatched(&mut requests);
-        requests.hold_answer(now, &"held".into(), "frame".into(), None);
-        requests.hold_refusal(now, "refused".into(), now, "frame".into());
+        requests.hold_answer(now, &"held".into(), "frame".to_owned().into(), None);
+        requests.hold_refusal(now, "refused".into(), now, "frame".to_owned().into());
         assert_eq!(
             requests.clear(),
             [

@@ -12,6 +12,7 @@ mod dial;
 mod driver;
 mod error;
 mod lock;
+mod outbox;
 pub mod probe;
 mod proxy;
 mod report;

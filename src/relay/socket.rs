@@ -3,7 +3,6 @@
 //! Reading and writing progress in the same poll; frames are written in batches, and flushed when nothing more can be
 //! read at once. Deliberately absent: what any frame means.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -18,16 +17,15 @@ use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message, protocol};
 
+use super::outbox::Outbox;
 use super::{ByteCounts, RelaySocket};
-use crate::protocol::{CloseFrame, Disconnect, Text};
+use crate::protocol::{CloseFrame, Disconnect, Outgoing, Text};
 
 /// A connection's socket; see [`Socket::event`].
 pub(super) struct Socket {
     ws: RelaySocket,
     counts: ByteCounts,
-    outgoing: VecDeque<Message>,
-    /// Bytes of the small ones among them.
-    small_bytes: usize,
+    outbox: Outbox,
     /// Messages handed to the WebSocket since the last complete flush.
     unflushed: usize,
     ping_in_flight: bool,
@@ -65,8 +63,7 @@ impl Socket {
         Self {
             ws,
             counts,
-            outgoing: VecDeque::new(),
-            small_bytes: 0,
+            outbox: Outbox::default(),
             unflushed: 0,
             ping_in_flight: false,
             unreadable: false,
@@ -75,16 +72,14 @@ impl Socket {
         }
     }
 
-    pub fn send(&mut self, text: Text) {
-        let message = Message::Text(text);
-        self.small_bytes += small_bytes(&message);
-        self.outgoing.push_back(message);
+    pub fn send(&mut self, frame: Outgoing) {
+        self.outbox.push(frame);
     }
 
     /// A ping overtakes what waits.
     pub fn ping(&mut self, number: u64) {
-        self.outgoing
-            .push_front(Message::Ping(Bytes::copy_from_slice(&number.to_be_bytes())));
+        self.outbox
+            .push_first(Message::Ping(Bytes::copy_from_slice(&number.to_be_bytes())));
     }
 
     pub fn close(&mut self, code: u16, reason: &'static str) {
@@ -92,7 +87,7 @@ impl Socket {
             code: CloseCode::from(code),
             reason: reason.into(),
         };
-        self.outgoing.push_back(Message::Close(Some(frame)));
+        self.outbox.push_control(Message::Close(Some(frame)));
     }
 
     /// Writes what waits, as far as the kernel takes it at once; the rest is [`Socket::event`]'s, which must be polled
@@ -112,7 +107,7 @@ impl Socket {
     /// makes us say cannot pile up. Large frames are answers, which the byte budget bounds; they do not silence the
     /// relay's acks, which free it.
     fn may_read(&self) -> bool {
-        self.small_bytes < MAX_SMALL_BYTES
+        self.outbox.small_bytes() < MAX_SMALL_BYTES
     }
 
     /// The next event; queued frames are written meanwhile.
@@ -160,12 +155,11 @@ impl Socket {
     /// Hands queued messages to the WebSocket's write buffer, as far as it takes them. Behind a ping nothing is handed
     /// over before it is written, else a backlog would hide when that was.
     fn poll_feed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        while !self.outgoing.is_empty() && !self.ping_in_flight {
+        while !self.outbox.is_empty() && !self.ping_in_flight {
             ready!(Pin::new(&mut self.ws).poll_ready(cx))?;
-            let Some(message) = self.outgoing.pop_front() else {
+            let Some(message) = self.outbox.pop() else {
                 break;
             };
-            self.small_bytes -= small_bytes(&message);
             self.ping_in_flight |= matches!(message, Message::Ping(_));
             self.unflushed += 1;
             Pin::new(&mut self.ws).start_send(message)?;
@@ -236,7 +230,7 @@ impl Socket {
 
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<SocketEvent> {
         let written = self.counts.written();
-        let idle = self.unflushed == 0 && self.outgoing.is_empty();
+        let idle = self.unflushed == 0 && self.outbox.is_empty();
         if idle || written != self.stall.written {
             self.stall.written = written;
             self.stall.timer.as_mut().reset(Instant::now() + WRITE_STALL);
@@ -315,28 +309,9 @@ fn close_frame(frame: Option<protocol::CloseFrame>) -> CloseFrame {
     }
 }
 
-/// What a message counts towards [`MAX_SMALL_BYTES`].
-fn small_bytes(message: &Message) -> usize {
-    match message {
-        Message::Text(text) if text.len() <= SMALL => text.len() + MESSAGE_BYTES,
-        Message::Text(_)
-        | Message::Binary(_)
-        | Message::Ping(_)
-        | Message::Pong(_)
-        | Message::Close(_)
-        | Message::Frame(_) => 0,
-    }
-}
-
 fn number(payload: &[u8]) -> Option<u64> {
     payload.try_into().map(u64::from_be_bytes).ok()
 }
-
-/// What a waiting message occupies besides its text.
-const MESSAGE_BYTES: usize = 64;
-
-/// Acks and refusals are below: an id of 8 KiB may be written in six times as many bytes.
-const SMALL: usize = 128 * 1024;
 
 /// Bytes of small frames that may wait to be written; beyond it nothing is read.
 const MAX_SMALL_BYTES: usize = 32 * 1024 * 1024;

@@ -1,6 +1,7 @@
 use futures_util::{FutureExt, StreamExt};
 use tokio_tungstenite::tungstenite::Message;
 
+use super::super::outbox::SMALL;
 use super::*;
 use crate::forward::scripted::within;
 use crate::relay::dial;
@@ -23,8 +24,8 @@ async fn event(socket: &mut Socket) -> SocketEvent {
 #[tokio::test]
 async fn what_is_pushed_is_on_the_wire_without_a_poll() {
     let (mut socket, mut caller) = pair().await;
-    socket.send("first".into());
-    socket.send("second".into());
+    socket.send("first".to_owned().into());
+    socket.send("second".to_owned().into());
     socket.push();
     assert_eq!(caller.message().await, Message::text("first"));
     assert_eq!(caller.message().await, Message::text("second"));
@@ -36,7 +37,7 @@ async fn what_goes_wrong_in_a_push_is_told_by_the_next_event() {
     socket.close(1000, "");
     socket.push();
     // nothing may follow a close frame
-    socket.send("late".into());
+    socket.send("late".to_owned().into());
     socket.push();
     assert!(matches!(event(&mut socket).await, SocketEvent::Ended(_)));
 }
@@ -44,7 +45,7 @@ async fn what_goes_wrong_in_a_push_is_told_by_the_next_event() {
 #[tokio::test]
 async fn a_ping_overtakes_what_waits_and_is_told_when_written() {
     let (mut socket, mut caller) = pair().await;
-    socket.send("text".into());
+    socket.send("text".to_owned().into());
     socket.ping(7);
     assert!(matches!(event(&mut socket).await, SocketEvent::PingWritten));
     let first = within(caller.ws.next()).await.unwrap().unwrap();
@@ -71,7 +72,7 @@ async fn a_relay_that_does_not_read_is_not_read_beyond_the_queues_bound() {
         }
         mouth
     });
-    let answer = |text: &Text| Text::from(format!("{text} {}", "x".repeat(4096)));
+    let answer = |text: &Text| Outgoing::from(format!("{text} {}", "x".repeat(4096)));
     let mut heard = 0;
     let full = async {
         while socket.may_read() {
@@ -107,7 +108,7 @@ async fn a_relay_that_does_not_read_is_not_read_beyond_the_queues_bound() {
             };
             heard += 1;
             socket.send(answer(&text));
-            assert!(socket.small_bytes < MAX_SMALL_BYTES + 8192);
+            assert!(socket.outbox.small_bytes() < MAX_SMALL_BYTES + 8192);
         }
         tokio::select! {
             listened = listening => listened.unwrap(),
@@ -124,7 +125,7 @@ async fn a_relay_that_does_not_read_is_not_read_beyond_the_queues_bytes() {
     let (mut socket, mut caller) = pair().await;
     let asking = tokio::spawn(async move { while caller.ws.send(Message::text("x")).await.is_ok() {} });
     let full = async {
-        while socket.small_bytes < MAX_SMALL_BYTES {
+        while socket.outbox.small_bytes() < MAX_SMALL_BYTES {
             assert!(matches!(socket.event().await, SocketEvent::Text(_)));
             socket.send("x".repeat(SMALL).into());
         }
@@ -164,7 +165,7 @@ async fn silence_is_no_stall() {
     tokio::time::pause();
     tokio::time::timeout(3 * WRITE_STALL, socket.event()).await.unwrap_err();
     tokio::time::resume();
-    socket.send("still there".into());
+    socket.send("still there".to_owned().into());
     socket.ping(1);
     assert!(matches!(event(&mut socket).await, SocketEvent::PingWritten));
     let _ = within(caller.ws.next()).await;

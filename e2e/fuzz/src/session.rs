@@ -10,8 +10,7 @@ use serde_json::Value;
 use spectral_bridge::config::{Budget, Config, Keepalive, ProtocolChoice, Schedule};
 use spectral_bridge::protocol::frame::{self, Frame};
 use spectral_bridge::protocol::{
-    Action, CloseFrame, DialFailure, Disconnect, ForwardRequest, Input, RequestId, Response, Session, Settings, Text,
-    Version,
+    Action, CloseFrame, DialFailure, Disconnect, ForwardRequest, Input, RequestId, Response, Session, Settings, Version,
 };
 use spectral_bridge::status::snapshot::RelayState;
 
@@ -244,7 +243,7 @@ impl World {
         }
     }
 
-    fn sent(&mut self, text: &Text, asked: Option<&str>, acks: &mut Vec<String>) {
+    fn sent(&mut self, text: &str, asked: Option<&str>, acks: &mut Vec<String>) {
         let frame: Value = serde_json::from_str(text).expect("we send JSON");
         let id = frame["request_id"].as_str().expect("with an id").to_owned();
         match frame["type"].as_str() {
@@ -260,7 +259,7 @@ impl World {
                     "answered before the ack"
                 );
                 let first = self.answers.entry(id.clone()).or_insert_with(|| text.to_string());
-                assert_eq!(first, text.as_str(), "{id:?} was answered twice, differently");
+                assert_eq!(first, text, "{id:?} was answered twice, differently");
             }
             other => panic!("sent a frame of type {other:?}"),
         }

@@ -157,6 +157,6 @@ pub const PIECE: usize = 16 * KIB;
 
 const JSON: &[u8] = b"application/json";
 const DECODE: &str = "protocol::frame::decode";
-const ENCODE: &str = "protocol::Response::from_adapter";
+const ENCODE: &str = "protocol::AdapterAnswer";
 const SESSION: &str = "protocol::Session::handle and next_action";
 const TAP: &str = "usage::Tap";

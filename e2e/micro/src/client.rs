@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use spectral_bridge::config::{Budget, Keepalive, ProtocolChoice};
-use spectral_bridge::protocol::response::{AdapterAnswer, Policy};
+use spectral_bridge::protocol::answer::{AdapterAnswer, Policy};
 use spectral_bridge::protocol::{Action, ForwardRequest, Input, RequestId, Response, Session, Settings, Text};
 
 /// The client of one relay.
@@ -141,12 +141,10 @@ pub fn request_frame(id: &str, body: &str) -> Text {
 #[must_use]
 pub fn response(id: &RequestId, body: &str) -> Response {
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-    let answer = AdapterAnswer {
-        status: 200,
-        headers: &headers,
-        body: body.as_bytes(),
-    };
-    Response::from_adapter(id, &answer, &Policy::Passthrough(&[]), usize::MAX)
+    let policy = Policy::Passthrough(&[]);
+    let mut answer = AdapterAnswer::begin(id, 200, &headers, &policy, body.len());
+    answer.push(body.as_bytes());
+    answer.response(usize::MAX)
 }
 
 /// As long as a UUID.

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use super::Settings;
 use crate::protocol::connection::{CloseFrame, Version};
 use crate::protocol::frame::Ignored;
-use crate::protocol::{ForwardRequest, Limit, RequestId, Response, Text};
+use crate::protocol::{ForwardRequest, Limit, Outgoing, RequestId, Response, Text};
 
 /// What happened.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ pub enum Action<H> {
     /// Make a connection; answer with [`Input::Dialled`] or [`Input::DialFailed`].
     Dial,
     /// Send a text message on the current connection.
-    Send(Text),
+    Send(Outgoing),
     /// Send a ping with this number as payload, before anything that waits to be sent.
     Ping(u64),
     /// Send a close frame after everything that waits to be sent.

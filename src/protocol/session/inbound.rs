@@ -8,7 +8,7 @@ use crate::protocol::connection::{Hello, Version};
 use crate::protocol::frame::{self, Frame, Ignored, Payload};
 use crate::protocol::request::{self, Asked};
 use crate::protocol::requests::Known;
-use crate::protocol::{Fault, ForwardRequest, RequestId, Response, Text, headers};
+use crate::protocol::{Fault, ForwardRequest, Outgoing, RequestId, Response, Text, headers};
 
 impl<H> Session<H> {
     pub(super) fn on_text(&mut self, now: Instant, text: &Text, hold: Option<H>) {
@@ -59,7 +59,7 @@ impl<H> Session<H> {
         // PROTOCOL §2.1: the client should surface this to the user
         self.actions.push_back(Action::Report(Event::Connected(version)));
         // PROTOCOL §2.5: after every reconnect, send again those not acked yet
-        let held: Vec<Text> = self.requests.held_frames().collect();
+        let held: Vec<Outgoing> = self.requests.held_frames().collect();
         for frame in held {
             self.totals.resent_responses += 1;
             self.send_response(frame);

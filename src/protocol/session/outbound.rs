@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{Action, Event, Link, Session};
 use crate::protocol::connection::Version;
-use crate::protocol::{RequestId, Response, Text, frame};
+use crate::protocol::{Outgoing, RequestId, Response, frame};
 use crate::status::snapshot::{Sent, Traffic};
 
 impl<H> Session<H> {
@@ -51,12 +51,12 @@ impl<H> Session<H> {
     }
 
     /// What must survive a disconnect is held beside this.
-    pub(super) fn send_response(&mut self, frame: Text) {
+    pub(super) fn send_response(&mut self, frame: Outgoing) {
         self.send(frame, |sent| &mut sent.response);
     }
 
     /// Sends if a connection is open.
-    fn send(&mut self, frame: Text, count: impl FnOnce(&mut Sent) -> &mut Traffic) {
+    fn send(&mut self, frame: Outgoing, count: impl FnOnce(&mut Sent) -> &mut Traffic) {
         if let Link::Connected(connection) = &self.link
             && connection.version().is_some()
         {

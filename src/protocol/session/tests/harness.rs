@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::super::{Action, DialFailure, Disconnect, Event, Input, Session, Settings};
 use crate::config::{Budget, Keepalive, ProtocolChoice};
-use crate::protocol::response::{AdapterAnswer, Policy};
+use crate::protocol::answer::{AdapterAnswer, Policy};
 use crate::protocol::{CloseFrame, ForwardRequest, RequestId, Response, Text, Version};
 
 /// A share of the byte budget: counted while it lives.
@@ -258,13 +258,11 @@ impl Script {
     pub(super) fn answer_using(&mut self, id: &str, input: u64, output: u64) -> &mut Self {
         drop(self.at_adapter.remove(id));
         let body = format!(r#"{{"usage":{{"prompt_tokens":{input},"completion_tokens":{output}}}}}"#);
-        let answer = AdapterAnswer {
-            status: 200,
-            headers: &http::HeaderMap::new(),
-            body: body.as_bytes(),
-        };
         let id = RequestId::from(id);
-        let response = Response::from_adapter(&id, &answer, &Policy::Passthrough(&[]), 1 << 24);
+        let (headers, policy) = (http::HeaderMap::new(), Policy::Passthrough(&[]));
+        let mut answer = AdapterAnswer::begin(&id, 200, &headers, &policy, body.len());
+        answer.push(body.as_bytes());
+        let response = answer.response(1 << 24);
         let hold = Some(Hold::new(&self.holds));
         self.input(Input::Forwarded { id, response, hold })
     }
@@ -401,7 +399,7 @@ fn line(action: &Action<Hold>) -> String {
 }
 
 /// Read as any JSON reader would, not by our own codec.
-fn sent(text: &Text) -> String {
+fn sent(text: &str) -> String {
     let frame: Value = serde_json::from_str(text).unwrap();
     let (kind, id) = (frame["type"].as_str().unwrap(), frame["request_id"].as_str().unwrap());
     let payload = &frame["payload"];

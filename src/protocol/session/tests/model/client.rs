@@ -14,7 +14,7 @@ use super::super::super::{Action, DialFailure, Disconnect, Event, Input, Session
 use super::super::harness::Hold;
 use super::net::{Frame, Happening, Millis, Net, Side};
 use super::rules::Rules;
-use crate::protocol::response::{AdapterAnswer, Policy};
+use crate::protocol::answer::{AdapterAnswer, Policy};
 use crate::protocol::{CloseFrame, Fault, ForwardRequest, RequestId, Response, Text, Version};
 use crate::status::snapshot::RelayState;
 
@@ -197,12 +197,10 @@ impl Client {
             net.random.pick(&[200, 200, 200, 201, 400, 500, 503])
         };
         let body = json!({"answered": id.as_str()}).to_string();
-        let answer = AdapterAnswer {
-            status,
-            headers: &http::HeaderMap::new(),
-            body: body.as_bytes(),
-        };
-        Response::from_adapter(&id, &answer, &Policy::Passthrough(&[]), 1 << 24)
+        let (headers, policy) = (http::HeaderMap::new(), Policy::Passthrough(&[]));
+        let mut answer = AdapterAnswer::begin(&id, status, &headers, &policy, body.len());
+        answer.push(body.as_bytes());
+        answer.response(1 << 24)
     }
 
     /// The adapter goes away with everything it works on.
@@ -295,7 +293,7 @@ impl Client {
                 net.after(delay, Happening::DialArrived(socket));
                 net.after(DIAL_TIMEOUT, Happening::DialTimedOut(socket));
             }
-            Action::Send(text) => self.send(net, Frame::Text(text.as_str().to_owned())),
+            Action::Send(text) => self.send(net, Frame::Text(text.to_string())),
             Action::Ping(number) => {
                 self.send(net, Frame::Ping(number));
                 let delay = net.random.below(net.latency);

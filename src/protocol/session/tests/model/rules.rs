@@ -12,7 +12,7 @@ use super::figures::Figures;
 use super::net::Millis;
 use super::schedule::Schedule;
 use crate::config::{Budget, ProtocolChoice};
-use crate::protocol::{Text, Version};
+use crate::protocol::{Outgoing, Version};
 
 /// A request as it was first received.
 struct Receipt {
@@ -27,7 +27,7 @@ struct Receipt {
 struct Owed {
     id: String,
     since: Millis,
-    frame: Text,
+    frame: Outgoing,
     /// Whether it occupies a share of the byte budget.
     share: bool,
     /// The last connection on which it was sent.
@@ -43,7 +43,7 @@ pub(super) struct Rules {
     last_forwarded: u64,
     owed: Vec<Owed>,
     /// What a reconnect must send first, in this order.
-    resends: VecDeque<Text>,
+    resends: VecDeque<Outgoing>,
     refused: Option<String>,
     /// A request that came for the first time, and what it was refused with.
     new: Option<Option<&'static str>>,
@@ -55,7 +55,7 @@ pub(super) struct Rules {
     ack_due: Option<String>,
     may_ack: bool,
     /// What a repeated request must be answered with once more.
-    again_due: Option<Text>,
+    again_due: Option<Outgoing>,
     /// Responses that the relay acknowledged.
     pub(super) delivered: BTreeSet<String>,
     /// Requests and responses whose time was over.
@@ -103,7 +103,7 @@ impl Rules {
     }
 
     /// The adapter's answer: held until the relay acks it.
-    pub(super) fn owe(&mut self, since: Millis, id: &str, frame: Text, share: bool) {
+    pub(super) fn owe(&mut self, since: Millis, id: &str, frame: Outgoing, share: bool) {
         let id = id.to_owned();
         self.owed.push(Owed {
             id,
@@ -175,7 +175,7 @@ impl Rules {
         }
     }
 
-    fn check_send(&mut self, now: Millis, socket: Option<usize>, text: &Text) {
+    fn check_send(&mut self, now: Millis, socket: Option<usize>, text: &Outgoing) {
         let (version, _) = self
             .open
             .expect("nothing is sent before the connected frame or after the close");
@@ -205,7 +205,7 @@ impl Rules {
     }
 
     /// A response that is owed goes out once on each connection, and once more when its request comes again.
-    fn check_owed(&mut self, socket: Option<usize>, id: &str, text: &Text) {
+    fn check_owed(&mut self, socket: Option<usize>, id: &str, text: &Outgoing) {
         let next = self.resends.pop_front();
         self.figures.add("responses resent", u64::from(next.is_some()));
         // PROTOCOL §2.5: after every reconnect sends again those not acked yet, here in the order they were given
@@ -386,7 +386,7 @@ impl Rules {
 }
 
 /// Read as any JSON reader would, not by our own codec.
-fn kind_and_id(text: &Text) -> (String, String) {
+fn kind_and_id(text: &Outgoing) -> (String, String) {
     let frame: Value = serde_json::from_str(text).expect("JSON");
     let field = |name: &str| frame[name].as_str().expect("a string").to_owned();
     (field("type"), field("request_id"))
