@@ -115,7 +115,13 @@ fn bars(svg: &mut String, row: &Row, panels: &[Panel], y: f64) {
     let class = match row.system {
         System::Module => "module",
         System::Reference => "reference",
-        System::BareEnvoy | System::Bare | System::Answerer | System::PlainEnvoy | System::Model => "other",
+        System::BareEnvoy
+        | System::Bare
+        | System::Answerer
+        | System::PlainEnvoy
+        | System::Model
+        | System::Tapped
+        | System::Untapped => "other",
     };
     let label = if row.system == System::Module {
         "label strong"

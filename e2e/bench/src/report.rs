@@ -55,6 +55,7 @@ fn full(results: &Results) -> String {
             tables::full(results, &["answers_256k", "requests_256k", "answers_4m"]),
         ),
         ("Outstanding requests", tables::outstanding(results)),
+        ("Usage read or not", tables::full(results, &["tap_1k", "tap_256k"])),
         ("Ratios, within each repetition", tables::ratios(results, &COMPARED)),
         ("Latency added, within each repetition", tables::added(results)),
         ("Start and idle", tables::standing(&results.standing)),

@@ -73,17 +73,21 @@ async fn measure(options: &Options) -> Result<Results> {
     }
     for repetition in 0..options.repetitions {
         for scenario in &scenarios {
-            for system in scenario.systems {
-                if !wants(&options.systems, system.id()) {
-                    continue;
+            for round in 0..scenario.rounds {
+                let number = repetition * scenario.rounds + round;
+                for system in scenario
+                    .systems
+                    .iter()
+                    .filter(|system| wants(&options.systems, system.id()))
+                {
+                    let seen = world.run(*system, &scenario.load).await.map_err(|error| {
+                        let what = format!("{} on {} is void", scenario.id, system.id());
+                        Failed::new(format!("{:?}\n{}", error.during(&what), world.log()))
+                    })?;
+                    let measure = Measure::of(scenario.id, system.id(), number, seen);
+                    tell(&measure);
+                    results.measures.push(measure);
                 }
-                let seen = world.run(*system, &scenario.load).await.map_err(|error| {
-                    let what = format!("{} on {} is void", scenario.id, system.id());
-                    Failed::new(format!("{:?}\n{}", error.during(&what), world.log()))
-                })?;
-                let measure = Measure::of(scenario.id, system.id(), repetition, seen);
-                tell(&measure);
-                results.measures.push(measure);
             }
         }
         if wants(&options.scenarios, "standing") {

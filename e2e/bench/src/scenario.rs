@@ -17,6 +17,8 @@ pub struct Scenario {
     pub load: Load,
     /// On whom.
     pub systems: &'static [System],
+    /// How often in one repetition: more often where the difference is small.
+    pub rounds: u32,
 }
 
 /// Everything, with windows of `window`.
@@ -44,6 +46,11 @@ pub fn all(window: Duration) -> Vec<Scenario> {
         title,
         load,
         systems,
+        rounds: 1,
+    };
+    let tap = |id, title, load| Scenario {
+        rounds: TAP_ROUNDS,
+        ..scenario(id, title, load, TAP)
     };
     vec![
         scenario("closed_1", "1 KiB, 1 in flight", small(Pace::Closed(1)), &ALL),
@@ -94,6 +101,16 @@ pub fn all(window: Duration) -> Vec<Scenario> {
             burst(small(Pace::Burst(10_000))),
             &[System::Module],
         ),
+        tap(
+            "tap_1k",
+            "1 KiB, 64 in flight, usage read or not",
+            small(Pace::Closed(64)),
+        ),
+        tap(
+            "tap_256k",
+            "256 KiB answers, 16 in flight, usage read or not",
+            load(Pace::Closed(16), KIB, 256 * KIB, 0),
+        ),
     ]
 }
 
@@ -109,6 +126,10 @@ pub fn one() -> Load {
         meter: Meter::default(),
     }
 }
+
+const TAP: &[System] = &[System::Tapped, System::Untapped];
+
+const TAP_ROUNDS: u32 = 5;
 
 const DEEP: &[System] = &[System::Module, System::BareEnvoy];
 

@@ -31,9 +31,13 @@ pub enum System {
     PlainEnvoy,
     /// HTTP straight to the model.
     Model,
+    /// HTTP through another Envoy without relay, with the filter `usage`.
+    Tapped,
+    /// HTTP through the same listener of that Envoy, without the filter.
+    Untapped,
 }
 
-/// All of them, in the order in which they take turns.
+/// Who carries requests, in the order in which they take turns.
 pub const ALL: [System; 7] = [
     System::Reference,
     System::Module,
@@ -55,6 +59,16 @@ impl System {
             Self::Answerer => "answerer",
             Self::PlainEnvoy => "plain_envoy",
             Self::Model => "model",
+            Self::Tapped => "tapped",
+            Self::Untapped => "untapped",
+        }
+    }
+
+    /// Whether it connects to the relay.
+    fn is_client(self) -> bool {
+        match self {
+            Self::Reference | Self::Module | Self::BareEnvoy | Self::Bare | Self::Answerer => true,
+            Self::PlainEnvoy | Self::Model | Self::Tapped | Self::Untapped => false,
         }
     }
 
@@ -68,6 +82,8 @@ impl System {
             Self::Answerer => "WebSocket alone, no HTTP",
             Self::PlainEnvoy => "plain Envoy, no relay",
             Self::Model => "model directly, no relay",
+            Self::Tapped => "plain Envoy with the filter `usage`",
+            Self::Untapped => "the same Envoy without the filter",
         }
     }
 }
@@ -114,6 +130,9 @@ pub struct World {
     model_at: SocketAddr,
     envoy: Started,
     plain_at: SocketAddr,
+    tapping: Started,
+    tapped_at: SocketAddr,
+    untapped_at: SocketAddr,
     reference: Option<Started>,
     bare: Started,
     bare_envoy: Started,
@@ -132,8 +151,13 @@ impl World {
         let log = scratch.path().join("processes.log");
         let model = Started::new(role("model").args(["--listen", &model_at.to_string()]), &log)?;
         eventually("the model answers", PATIENCE, || async { count(model_at).await.ok() }).await?;
-        let envoy = envoy(&scratch, &relay, System::Module.id(), model_at, plain_at, true)?;
+        let listeners = [Listener::plain(plain_at)];
+        let envoy = envoy(&scratch, &relay, System::Module.id(), model_at, &listeners, true)?;
         relay.peer(System::Module.id()).await?;
+        let (tapped_at, untapped_at) = (free_address()?, free_address()?);
+        let listeners = [Listener::tapped(tapped_at), Listener::plain(untapped_at)];
+        let tapping = self::envoy(&scratch, &relay, System::Tapped.id(), model_at, &listeners, false)?;
+        listens(untapped_at).await?;
         let reference = match with_reference {
             true => Some(reference(&scratch, &relay, System::Reference.id(), model_at)?),
             false => None,
@@ -151,6 +175,9 @@ impl World {
             model_at,
             envoy,
             plain_at,
+            tapping,
+            tapped_at,
+            untapped_at,
             reference,
             bare,
             bare_envoy,
@@ -158,7 +185,7 @@ impl World {
         };
         for system in ALL {
             let with = system != System::Reference || with_reference;
-            if with && !matches!(system, System::PlainEnvoy | System::Model) {
+            if with && system.is_client() {
                 world.relay.peer(system.id()).await?;
             }
         }
@@ -178,6 +205,8 @@ impl World {
         let seen = match system {
             System::PlainEnvoy => crate::http::run(self.plain_at, &load).await?,
             System::Model => crate::http::run(self.model_at, &load).await?,
+            System::Tapped => crate::http::run(self.tapped_at, &load).await?,
+            System::Untapped => crate::http::run(self.untapped_at, &load).await?,
             System::Reference | System::Module | System::BareEnvoy | System::Bare | System::Answerer => {
                 self.relay.peer(system.id()).await?.run(&load).await?
             }
@@ -201,6 +230,7 @@ impl World {
             System::Bare => self.bare.id(),
             System::Answerer => self.answerer.id(),
             System::Model => Vec::new(),
+            System::Tapped | System::Untapped => self.tapping.id(),
         };
         Meter {
             client,
@@ -215,14 +245,18 @@ impl World {
     pub async fn first_answer(&self, system: System, load: &Load, number: u32) -> Result<(Duration, Started, Peer)> {
         let key = format!("{}-{number}", system.id());
         let log = self.scratch.path().join("processes.log");
-        let plain = free_address()?;
+        let listeners = [Listener::plain(free_address()?)];
         let began = Instant::now();
         let started = match system {
             System::Reference => reference(&self.scratch, &self.relay, &key, self.model_at)?,
-            System::Module => envoy(&self.scratch, &self.relay, &key, self.model_at, plain, true)?,
-            System::BareEnvoy | System::Bare | System::Answerer | System::PlainEnvoy | System::Model => {
-                bare(&self.relay, &key, &format!("http://{}", self.model_at), &log)?
-            }
+            System::Module => envoy(&self.scratch, &self.relay, &key, self.model_at, &listeners, true)?,
+            System::BareEnvoy
+            | System::Bare
+            | System::Answerer
+            | System::PlainEnvoy
+            | System::Model
+            | System::Tapped
+            | System::Untapped => bare(&self.relay, &key, &format!("http://{}", self.model_at), &log)?,
         };
         let peer = self.relay.peer(&key).await?;
         peer.run(load).await?;
@@ -235,11 +269,9 @@ impl World {
     /// It does not start.
     pub async fn envoy_alone(&self) -> Result<Started> {
         let plain = free_address()?;
-        let started = envoy(&self.scratch, &self.relay, "alone", self.model_at, plain, false)?;
-        eventually("Envoy without the module listens", PATIENCE, || async {
-            tokio::net::TcpStream::connect(plain).await.ok()
-        })
-        .await?;
+        let listeners = [Listener::plain(plain)];
+        let started = envoy(&self.scratch, &self.relay, "alone", self.model_at, &listeners, false)?;
+        listens(plain).await?;
         Ok(started)
     }
 
@@ -249,6 +281,14 @@ impl World {
         let lines: Vec<&str> = text.lines().rev().take(30).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
+}
+
+async fn listens(at: SocketAddr) -> Result<()> {
+    eventually("Envoy without a relay listens", PATIENCE, || async {
+        tokio::net::TcpStream::connect(at).await.ok()
+    })
+    .await?;
+    Ok(())
 }
 
 async fn count(model: SocketAddr) -> Result<u64> {
@@ -283,13 +323,30 @@ fn socket(scratch: &Scratch, name: &str) -> PathBuf {
     scratch.path().join(format!("{name}.sock"))
 }
 
-/// Envoy on the shipped sidecar configuration, with a listener more: the same one on TCP.
+/// The local listener once more, on TCP.
+struct Listener {
+    at: SocketAddr,
+    /// With the filter `usage`.
+    is_tapped: bool,
+}
+
+impl Listener {
+    fn plain(at: SocketAddr) -> Self {
+        Self { at, is_tapped: false }
+    }
+
+    fn tapped(at: SocketAddr) -> Self {
+        Self { at, is_tapped: true }
+    }
+}
+
+/// Envoy on the shipped sidecar configuration, with more listeners.
 fn envoy(
     scratch: &Scratch,
     relay: &Relay,
     name: &str,
     model: SocketAddr,
-    plain: SocketAddr,
+    listeners: &[Listener],
     module: bool,
 ) -> Result<Started> {
     let (admin, status) = (free_address()?, free_address()?);
@@ -308,7 +365,7 @@ fn envoy(
             ("127.0.0.1:8841", &status.to_string()),
         ],
     )?;
-    let config = scratch.write(&format!("{name}.yaml"), edited(&text, plain, module)?)?;
+    let config = scratch.write(&format!("{name}.yaml"), edited(&text, listeners, module)?)?;
     let mut envoy = command(envoy_binary()?);
     envoy
         .arg("-c")
@@ -319,7 +376,7 @@ fn envoy(
     Started::new(&mut envoy, &scratch.path().join("processes.log"))
 }
 
-fn edited(text: &str, plain: SocketAddr, module: bool) -> Result<String> {
+fn edited(text: &str, listeners: &[Listener], module: bool) -> Result<String> {
     let missing = |what: &str| Failed::new(format!("envoy/sidecar.yaml has no {what}"));
     let listener = text.find("  - name: adapter\n").ok_or_else(|| missing("listener"))?;
     let clusters = text.find("\n  clusters:\n").ok_or_else(|| missing("clusters"))?;
@@ -328,17 +385,23 @@ fn edited(text: &str, plain: SocketAddr, module: bool) -> Result<String> {
     let (Some(from), Some(to)) = (from, to) else {
         return Err(missing("address"));
     };
-    let head = same
-        .get(..from)
-        .unwrap_or_default()
-        .replace("name: adapter", "name: plain");
-    let tail = same.get(to..).unwrap_or_default();
-    let address = format!(
-        "address: {{ socket_address: {{ address: 127.0.0.1, port_value: {} }} }}\n    ",
-        plain.port()
-    );
+    let (head, tail) = (same.get(..from).unwrap_or_default(), same.get(to..).unwrap_or_default());
     let mut all = text.to_owned();
-    all.insert_str(clusters, &format!("\n{head}{address}{tail}"));
+    for Listener { at, is_tapped } in listeners {
+        let head = head.replace("name: adapter", &format!("name: plain-{}", at.port()));
+        let address = format!(
+            "address: {{ socket_address: {{ address: 127.0.0.1, port_value: {} }} }}\n    ",
+            at.port()
+        );
+        let tail = match is_tapped {
+            true => tail.replace(HTTP_FILTERS, &format!("{HTTP_FILTERS}{USAGE_FILTER}")),
+            false => tail.to_owned(),
+        };
+        if *is_tapped && !tail.contains(USAGE_FILTER) {
+            return Err(missing("http_filters"));
+        }
+        all.insert_str(clusters, &format!("\n{head}{address}{tail}"));
+    }
     if module {
         return Ok(all);
     }
@@ -349,6 +412,15 @@ fn edited(text: &str, plain: SocketAddr, module: bool) -> Result<String> {
     all.replace_range(from..to, "");
     Ok(all)
 }
+
+const HTTP_FILTERS: &str = "          http_filters:\n";
+
+const USAGE_FILTER: &str = r#"          - name: usage
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter
+              dynamic_module_config: { name: spectral_bridge, do_not_close: true, metrics_namespace: spectral_bridge }
+              filter_name: usage
+"#;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
