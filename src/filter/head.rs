@@ -38,6 +38,7 @@ impl Head {
         let method = text(envoy, ":method")?;
         let path = text(envoy, ":path")?;
         let operation = usage::operation(method, path)?;
+        let told = |wanted: bool, name| if wanted { text(envoy, name) } else { None };
         let upgrade = is_socket(method, operation);
         if upgrade && !asks_for_websocket(envoy) {
             return None;
@@ -46,10 +47,8 @@ impl Head {
             started: Instant::now(),
             operation,
             ticket,
-            request_id: text(envoy, "x-request-id").filter(|_| named || upgrade).map(Box::from),
-            server: text(envoy, ":authority")
-                .filter(|_| named)
-                .and_then(|authority| server(authority, text(envoy, ":scheme"))),
+            request_id: told(named || upgrade, "x-request-id").map(Box::from),
+            server: told(named, ":authority").and_then(|authority| server(authority, text(envoy, ":scheme"))),
             model: usage::model_in_path(path)
                 .or_else(|| queried_model(path).filter(|_| upgrade))
                 .map(Box::from),

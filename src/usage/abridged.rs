@@ -5,17 +5,16 @@
 #![deny(clippy::disallowed_methods)]
 
 /// Takes JSON in pieces and keeps what [`super::read_json`] looks at.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Abridged {
     kept: String,
     seen: usize,
     within: Within,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 enum Within {
     /// No string.
-    #[default]
     Nothing,
     Text {
         /// Bytes of it that were seen.
@@ -25,6 +24,16 @@ enum Within {
     },
     /// After a backslash, in a string of which so many bytes were seen.
     Escape(usize),
+}
+
+impl Default for Abridged {
+    fn default() -> Self {
+        Self {
+            kept: String::with_capacity(2 * MOST),
+            seen: 0,
+            within: Within::Nothing,
+        }
+    }
 }
 
 impl Abridged {
