@@ -3,7 +3,6 @@
 //! Owns the socket, the timers, the dial and the forwarding tasks. Decides nothing that PROTOCOL speaks about.
 
 use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,76 +13,20 @@ use tokio::task::coop::consume_budget;
 use tokio::task::{AbortHandle, JoinError, JoinHandle, JoinSet};
 
 use super::clock::clock;
+use super::core::{Command, Core, Wiring, settings};
 use super::lock::KeyLock;
-use super::report::{self, LastError};
+use super::report;
 use super::socket::{Socket, SocketEvent};
 use super::timer::Timer;
 use super::{RelaySocket, dial};
 use crate::config;
-use crate::forward::{Budget, Forwarded, Forwarder, HeaderSecrets, Hold, accepts};
+use crate::forward::{Forwarded, Hold, accepts};
 use crate::protocol::{
-    Action, CloseFrame, DialFailure, Disconnect, Event, Fault, ForwardRequest, Input, RequestId, Response, Session,
-    Settings,
+    Action, CloseFrame, DialFailure, Disconnect, Event, Fault, ForwardRequest, Input, RequestId, Response,
 };
 use crate::secret::Secret;
 use crate::status::snapshot::RelayState;
-use crate::telemetry::{Origin, Refusal, Stage, Telemetry};
-
-/// What a client needs to run, replaced as a whole when the configuration changes.
-#[derive(Debug, Clone)]
-pub struct Wiring {
-    /// The relay.
-    pub relay: Arc<config::Relay>,
-    /// Where requests go.
-    pub forward_to: config::ForwardTo,
-    /// Puts them there.
-    pub forwarder: Arc<Forwarder>,
-    /// What requests and answers may hold.
-    pub budget: Budget,
-    /// Headers set on every forwarded request.
-    pub secrets: Arc<HeaderSecrets>,
-    /// Who is told of each request.
-    pub telemetry: Telemetry,
-    /// As whose it is told.
-    pub origin: Origin,
-}
-
-/// What a client is told from outside.
-#[derive(Debug)]
-pub enum Command {
-    /// Drain, then end.
-    Drain {
-        /// How long requests in flight may take.
-        grace: Duration,
-    },
-    /// A person asks for a new attempt.
-    Reconnect,
-    /// The key, the secrets of forwarded headers and the wall clock may have changed.
-    CheckKey,
-    /// A person asks that no new requests be admitted.
-    Pause,
-    /// A person takes that back.
-    Resume,
-    /// The configuration changed.
-    Reconfigure(Box<Wiring>),
-}
-
-/// The part of a client that the status reads.
-#[derive(Debug)]
-pub struct Core {
-    /// The protocol's state.
-    pub session: Session<Hold>,
-    /// The last thing that went wrong.
-    pub last_error: Option<LastError>,
-    /// Since when the session is in its state.
-    pub state_since: Instant,
-    /// What requests and answers hold.
-    pub budget: Budget,
-    /// The key shown last.
-    pub dialled_key: Option<Secret>,
-    /// The right to dial, among the processes of this host.
-    pub lock: KeyLock,
-}
+use crate::telemetry::{Refusal, Stage};
 
 /// One relay's client.
 pub struct Driver {
@@ -118,23 +61,6 @@ enum Happened {
     Command(Option<Command>),
     KeyRead(Option<[u8; 32]>),
     Deadline,
-}
-
-impl Core {
-    /// A core whose session has not begun.
-    #[must_use]
-    pub fn new(wiring: &Wiring) -> Self {
-        let mut session = Session::new(settings(&wiring.relay), RandomState::new());
-        session.handle(tokio::time::Instant::now().into_std(), clock());
-        Self {
-            session,
-            last_error: None,
-            state_since: Instant::now(),
-            budget: wiring.budget.clone(),
-            dialled_key: None,
-            lock: KeyLock::new(),
-        }
-    }
 }
 
 impl Driver {
@@ -501,19 +427,6 @@ impl Pending {
             }
             Self::Dial(dial) => Happened::Dialled(Box::new(dial.await)),
         }
-    }
-}
-
-fn settings(relay: &config::Relay) -> Settings {
-    Settings {
-        protocol: relay.protocol,
-        keepalive: relay.keepalive,
-        request_timeout: relay.request_timeout,
-        max_in_flight: relay.max_in_flight,
-        max_queued: relay.max_queued,
-        paths: relay.paths.iter().map(|path| path.as_str().into()).collect(),
-        budget: relay.budget,
-        schedule: relay.schedule.clone(),
     }
 }
 

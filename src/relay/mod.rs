@@ -8,6 +8,7 @@
 
 mod clock;
 mod connect;
+mod core;
 mod dial;
 mod driver;
 mod error;
@@ -28,8 +29,9 @@ pub(crate) mod scripted;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use core::{Command, Core, Wiring};
 pub use dial::{DIAL_TIMEOUT, RelaySocket, dial, websocket_config};
-pub use driver::{Command, Core, Driver, Wiring};
+pub use driver::Driver;
 
 pub use error::{DialError, Peer, Step};
 pub use lock::KeyLock;

@@ -10,9 +10,11 @@ use std::sync::MutexGuard;
 use super::*;
 use crate::config::{Forward, Relay};
 use crate::forward::scripted::{Adapter, within};
+use crate::forward::{Budget, Forwarder, HeaderSecrets};
 use crate::relay::scripted::ScriptedRelay;
 use crate::relay::testing::Scratch;
 use crate::status::snapshot::RelayState;
+use crate::telemetry::{Origin, Telemetry};
 
 /// A running client between its relay and its adapter.
 struct Rig {
