@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::body::{Body, Whole};
 use super::limits::MAX_QUOTED_CHARS;
-use super::response::{JSON_HEADERS, TAIL, encode, head};
+use super::response::{JSON_HEADERS, encode, head};
 use super::{Fault, RequestId, Response, text_only};
 use crate::usage::{self, Abridged, Answer};
 
@@ -85,13 +85,10 @@ impl<'a> AdapterAnswer<'a> {
     fn passed(self, max_frame_bytes: usize) -> Response {
         let (id, status) = (self.id, self.status);
         match self.json() {
-            Ok((mut whole, said)) => {
-                whole.frame.push_str(TAIL);
-                Response {
-                    answer: Some(Box::new(said)),
-                    ..Response::bounded(id, status, whole.frame, max_frame_bytes)
-                }
-            }
+            Ok((whole, said)) => Response {
+                answer: Some(Box::new(said)),
+                ..Response::bounded(id, status, whole.finished(), max_frame_bytes)
+            },
             Err(not_json) if status >= 400 => {
                 let body = json!({ "error": { "message": not_json.text } }).to_string();
                 Response::bounded(id, status, encode(id, status, JSON_HEADERS, &body), max_frame_bytes)

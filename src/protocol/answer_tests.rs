@@ -188,3 +188,48 @@ fn a_frame_may_be_as_large_as_the_limit_and_no_larger() {
     let too_large = answered(200, &[], &body(MAX - overhead + 1), MAX);
     assert_eq!((too_large.status, too_large.fault), (502, Some("response_too_large")));
 }
+
+/// A body so large that the insides of its strings are not looked at.
+fn image(more: &str) -> String {
+    format!(
+        r#"{{"data":[{{"b64_json":"{}{more}"}}],"usage":{{"input_tokens":3}}}}"#,
+        "iVBORw0K".repeat(20_000)
+    )
+}
+
+#[test]
+fn a_large_body_crosses_byte_for_byte_with_its_usage() {
+    let body = image("é");
+    let response = answered(200, &[], body.as_bytes(), MAX);
+    assert!(response.frame.ends_with(&format!(r#""body":{body}}}}}"#)));
+    assert_eq!(response.answer.unwrap().usage.input, Some(3));
+}
+
+#[test]
+fn a_large_body_that_is_not_json_is_502() {
+    for wrong in ["\u{1}", "\\x", "\",", "\"}"] {
+        let body = image(wrong);
+        let response = answered(200, &[], body.as_bytes(), MAX);
+        assert_eq!(
+            (response.status, response.fault),
+            (502, Some("adapter_invalid_response")),
+            "{wrong:?}"
+        );
+    }
+}
+
+/// It may be held for minutes, and counts by its length.
+#[test]
+fn a_body_that_does_not_say_its_length_is_held_in_little_more() {
+    let (id, headers, policy) = (RequestId::from("r"), HeaderMap::new(), Policy::Passthrough(&[]));
+    for size in [100_000, 1_100_000, 2_200_000] {
+        let mut answer = AdapterAnswer::begin(&id, 200, &headers, &policy, 0);
+        answer.push(b"[\"");
+        for _ in 0..size / 1000 {
+            answer.push(&[b'x'; 1000]);
+        }
+        answer.push(b"\"]");
+        let held = answer.json().ok().unwrap().0.finished();
+        assert!(held.len() > size && held.capacity() <= held.len() + held.len() / 16);
+    }
+}

@@ -1,5 +1,6 @@
 //! A body that is put into its frame as it is read.
 
+use super::response::TAIL;
 use crate::usage::Abridged;
 
 /// A frame up to a body that grows. That it is UTF-8, and where a large one's strings are, is found out piece by piece,
@@ -25,7 +26,7 @@ struct Begun {
 /// A whole body in its frame.
 pub(super) struct Whole {
     /// The frame up to and with the body.
-    pub frame: String,
+    frame: String,
     start: usize,
     /// The body without the insides of its long strings, when that is much shorter.
     pub abridged: Option<Abridged>,
@@ -35,6 +36,15 @@ impl Whole {
     /// The body.
     pub fn body(&self) -> &str {
         self.frame.get(self.start..).unwrap_or_default()
+    }
+
+    /// The frame.
+    pub fn finished(self) -> String {
+        let mut frame = self.frame;
+        frame.push_str(TAIL);
+        // a body that did not say how long it is grew by doubling, and the frame may be held for long
+        frame.shrink_to(frame.len() + frame.len() / 16);
+        frame
     }
 }
 
@@ -136,7 +146,9 @@ impl Body {
 
     /// It is not UTF-8.
     fn give_up(&mut self, rest: &[u8]) {
-        let mut raw = self.frame.split_off(self.start).into_bytes();
+        let mut raw = std::mem::take(&mut self.frame).into_bytes();
+        raw.drain(..self.start);
+        self.start = 0;
         let begun = std::mem::take(&mut self.begun);
         raw.extend_from_slice(begun.bytes.get(..begun.len).unwrap_or_default());
         raw.extend_from_slice(rest);

@@ -263,7 +263,7 @@ const READ_BUFFER: usize = 64 * 1024;
 /// Frames gather up to this before they are written without a flush, so that a burst of acks is one packet.
 const WRITE_BUFFER: usize = 64 * 1024;
 
-/// Room for frame headers, a close, a ping and a pong when the largest frame is already waiting.
+/// Room for frame headers, a close, a ping and a pong beside the largest frame, also if it were not sent in fragments.
 const CONTROL_FRAMES: usize = 4 * 1024;
 
 /// How this client names itself, to relays and to proxies.

@@ -46,9 +46,9 @@ impl Outbox {
         self.messages.push_back(Waiting::Control(message));
     }
 
-    /// Adds a control message that overtakes everything, also the rest of a message that was begun.
-    pub fn push_first(&mut self, message: Message) {
-        self.messages.push_front(Waiting::Control(message));
+    /// Adds a ping, which overtakes everything, also the rest of a message that was begun.
+    pub fn push_ping(&mut self, payload: Bytes) {
+        self.messages.push_front(Waiting::Control(Message::Ping(payload)));
     }
 
     /// Whether nothing waits.
@@ -135,7 +135,7 @@ mod tests {
         outbox.push(Outgoing::from("next".to_owned()));
         assert_eq!(part(outbox.pop()), (OpCode::Data(Data::Text), false, FRAGMENT));
         outbox.push_control(Message::Close(None));
-        outbox.push_first(Message::Ping(Bytes::from_static(b"1")));
+        outbox.push_ping(Bytes::from_static(b"1"));
         assert!(matches!(outbox.pop(), Some(Message::Ping(_))));
         assert_eq!(part(outbox.pop()), (OpCode::Data(Data::Continue), false, FRAGMENT));
         assert!(!outbox.is_empty());

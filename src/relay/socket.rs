@@ -26,7 +26,7 @@ pub(super) struct Socket {
     ws: RelaySocket,
     counts: ByteCounts,
     outbox: Outbox,
-    /// Messages handed to the WebSocket since the last complete flush.
+    /// Messages and fragments handed to the WebSocket since the last complete flush.
     unflushed: usize,
     ping_in_flight: bool,
     /// After a frame above the limit the stream cannot be read as frames any more.
@@ -78,8 +78,7 @@ impl Socket {
 
     /// A ping overtakes what waits.
     pub fn ping(&mut self, number: u64) {
-        self.outbox
-            .push_first(Message::Ping(Bytes::copy_from_slice(&number.to_be_bytes())));
+        self.outbox.push_ping(Bytes::copy_from_slice(&number.to_be_bytes()));
     }
 
     pub fn close(&mut self, code: u16, reason: &'static str) {
@@ -245,7 +244,8 @@ impl Socket {
         }))
     }
 
-    /// Answers the relay's close frame, if there is one, and lets go; at most [`LINGER`].
+    /// Answers the relay's close frame, if there is one, and lets go; at most [`LINGER`]. A large frame of which a part
+    /// was written stays a part: who closes does not want it, and what must be sent again is held.
     pub async fn finish(mut self) {
         let close = async {
             let _ = self.ws.flush().await;
@@ -316,7 +316,7 @@ fn number(payload: &[u8]) -> Option<u64> {
 /// Bytes of small frames that may wait to be written; beyond it nothing is read.
 const MAX_SMALL_BYTES: usize = 32 * 1024 * 1024;
 
-/// Messages after which a flush is made even though more could be read.
+/// Messages and fragments after which a flush is made even though more could be read.
 const FLUSH_AFTER: usize = 64;
 
 /// Longest time without the kernel taking a byte of what is to be written.

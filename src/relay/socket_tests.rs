@@ -1,7 +1,7 @@
 use futures_util::{FutureExt, StreamExt};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::super::outbox::SMALL;
+use super::super::outbox::{FRAGMENT, SMALL};
 use super::*;
 use crate::forward::scripted::within;
 use crate::relay::dial;
@@ -190,4 +190,48 @@ async fn an_end_without_a_close_frame_is_told_from_a_close_frame() {
     // the relay's close frame is answered
     socket.finish().await;
     within(closing).await.unwrap();
+}
+
+/// RFC 6455 §5.4: a large frame goes as fragments, between which control frames may come.
+#[tokio::test]
+async fn a_large_frame_arrives_whole_also_with_pings_in_between() {
+    let (mut socket, mut caller) = pair().await;
+    let large = format!("{}é{}", "x".repeat(FRAGMENT - 1), "y".repeat(20 * FRAGMENT));
+    let expected = large.clone();
+    let listening = tokio::spawn(async move {
+        caller.ws.send(Message::Ping("theirs".into())).await.unwrap();
+        let (mut texts, mut pings, mut pongs) = (Vec::new(), 0, 0);
+        while texts.len() < 2 || pongs < 1 {
+            match caller.ws.next().await.unwrap().unwrap() {
+                Message::Text(text) => texts.push(text),
+                Message::Ping(_) => pings += 1,
+                Message::Pong(_) => pongs += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((texts[0].as_str(), texts[1].as_str()), (expected.as_str(), "next"));
+        assert_eq!(pings, 1);
+        caller
+    });
+    socket.send(large.into());
+    socket.send("next".to_owned().into());
+    // a part of it is on its way
+    socket.push();
+    socket.ping(7);
+    let mut heard = Vec::new();
+    while heard.len() < 2 {
+        heard.push(event(&mut socket).await);
+    }
+    assert!(
+        heard.iter().any(|event| matches!(event, SocketEvent::PingWritten)),
+        "{heard:?}"
+    );
+    assert!(
+        heard.iter().any(|event| matches!(event, SocketEvent::Pong(Some(7)))),
+        "{heard:?}"
+    );
+    tokio::select! {
+        listened = listening => drop(listened.unwrap()),
+        event = event(&mut socket) => panic!("{event:?}"),
+    }
 }

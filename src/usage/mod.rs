@@ -1,7 +1,7 @@
 //! Token usage as models report it: pure, read from the bytes that pass by.
 //!
 //! [`read_json`] and [`read_request`] read a text in one piece: `protocol::answer` uses the first on each relayed
-//! answer, in the same pass that checks that the answer is JSON. [`Tap`], [`RequestTap`] and [`SocketTap`] read any
+//! answer, in the same pass that checks that the answer is JSON; of a large one on what [`Abridged`] left of it. [`Tap`], [`RequestTap`] and [`SocketTap`] read any
 //! split of an exchange's bytes for the HTTP filter `usage`; their memory has a bound whatever comes. What is read is
 //! one table of places (`answer`, `request`), walked by two engines (`whole`, `scanner`). Of each figure the last value
 //! counts, also when it comes from several events; nothing is added up but what an API reports in parts. Deliberately

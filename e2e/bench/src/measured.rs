@@ -16,6 +16,9 @@ pub struct Measure {
     pub system: String,
     /// Which turn it was, counted from 0.
     pub repetition: u32,
+    /// Which one within the repetition, where there are several.
+    #[serde(default)]
+    pub round: u32,
     /// Answers a second.
     pub throughput: f64,
     /// Microseconds.
@@ -39,7 +42,7 @@ pub struct Measure {
 impl Measure {
     /// Of what was seen.
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-    pub fn of(scenario: &str, system: &str, repetition: u32, mut seen: Seen) -> Self {
+    pub fn of(scenario: &str, system: &str, (repetition, round): (u32, u32), mut seen: Seen) -> Self {
         seen.latencies.sort_unstable();
         let micros = |share| percentile(&seen.latencies, share) as f64 / 1e3;
         let seconds = seen.elapsed.as_secs_f64();
@@ -47,6 +50,7 @@ impl Measure {
             scenario: scenario.to_owned(),
             system: system.to_owned(),
             repetition,
+            round,
             throughput: seen.answers as f64 / seconds,
             p50: micros(0.5),
             p99: micros(0.99),
@@ -101,10 +105,11 @@ impl Results {
         Figure::of(self.at(at).map(of).collect())
     }
 
-    /// Two figures against each other, each pair from one repetition: what the machine did meanwhile falls on both.
+    /// Two figures against each other, each pair from one repetition and round: what the machine did meanwhile falls on both.
     pub fn compared(&self, of: Of, this: At<'_>, other: At<'_>, with: fn(f64, f64) -> f64) -> Option<Figure> {
         let pair = |measure: &Measure| {
-            let other = self.at(other).find(|other| other.repetition == measure.repetition)?;
+            let turn = |measure: &Measure| (measure.repetition, measure.round);
+            let other = self.at(other).find(|other| turn(other) == turn(measure))?;
             Some(with(of(measure), of(other)))
         };
         Figure::of(
@@ -174,6 +179,28 @@ mod tests {
     }
 
     #[test]
+    fn rounds_are_compared_one_by_one_and_are_no_repetitions() {
+        let in_round = |system, round, throughput| Measure {
+            round,
+            ..measure(system, 0, throughput)
+        };
+        let measures = vec![
+            in_round("tapped", 0, 90.0),
+            in_round("untapped", 0, 100.0),
+            in_round("untapped", 1, 200.0),
+            in_round("tapped", 1, 180.0),
+        ];
+        let results = Results {
+            measures,
+            ..Results::default()
+        };
+        let (on, off) = (("closed_64", System::Tapped), ("closed_64", System::Untapped));
+        let share = results.compared(|m| m.throughput, on, off, |a, b| a / b).unwrap();
+        assert_eq!((share.min, share.max, share.count), (0.9, 0.9, 2));
+        assert_eq!(results.repetitions(), 1);
+    }
+
+    #[test]
     fn the_modules_own_share_is_what_envoy_alone_does_not_have() {
         let list = [
             ("module", 80.0),
@@ -190,7 +217,7 @@ mod tests {
         Measure {
             repetition,
             throughput,
-            ..Measure::of("closed_64", system, 0, Seen::default())
+            ..Measure::of("closed_64", system, (0, 0), Seen::default())
         }
     }
 }

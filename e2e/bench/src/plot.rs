@@ -319,7 +319,7 @@ mod tests {
         let speeds = [("closed_1", 100.0), ("closed_16", 1_000.0), ("closed_64", 10_000.0)];
         let measures = speeds.map(|(scenario, throughput)| Measure {
             throughput,
-            ..Measure::of(scenario, System::Module.id(), 0, Seen::default())
+            ..Measure::of(scenario, System::Module.id(), (0, 0), Seen::default())
         });
         Results {
             measures: measures.to_vec(),

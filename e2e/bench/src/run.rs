@@ -74,17 +74,15 @@ async fn measure(options: &Options) -> Result<Results> {
     for repetition in 0..options.repetitions {
         for scenario in &scenarios {
             for round in 0..scenario.rounds {
-                let number = repetition * scenario.rounds + round;
-                for system in scenario
-                    .systems
-                    .iter()
-                    .filter(|system| wants(&options.systems, system.id()))
-                {
-                    let seen = world.run(*system, &scenario.load).await.map_err(|error| {
+                for system in turns(scenario.systems, round) {
+                    if !wants(&options.systems, system.id()) {
+                        continue;
+                    }
+                    let seen = world.run(system, &scenario.load).await.map_err(|error| {
                         let what = format!("{} on {} is void", scenario.id, system.id());
                         Failed::new(format!("{:?}\n{}", error.during(&what), world.log()))
                     })?;
-                    let measure = Measure::of(scenario.id, system.id(), number, seen);
+                    let measure = Measure::of(scenario.id, system.id(), (repetition, round), seen);
                     tell(&measure);
                     results.measures.push(measure);
                 }
@@ -95,6 +93,15 @@ async fn measure(options: &Options) -> Result<Results> {
         }
     }
     Ok(results)
+}
+
+/// Who is first in one round is last in the next: what comes first may have it easier.
+fn turns(systems: &[System], round: u32) -> Vec<System> {
+    let mut systems = systems.to_vec();
+    if round % 2 == 1 {
+        systems.reverse();
+    }
+    systems
 }
 
 fn tell(measure: &Measure) {

@@ -160,7 +160,7 @@ pub mod tests {
                     throughput: throughput * speed,
                     cpu: 1e3 / throughput,
                     p50: 64e6 / throughput,
-                    ..Measure::of("closed_64", system.id(), repetition, seen.clone())
+                    ..Measure::of("closed_64", system.id(), (repetition, 0), seen.clone())
                 });
             }
         }

@@ -175,7 +175,7 @@ fn of_its_own(results: &Results) -> Vec<Target> {
             times,
         ),
         target(
-            "throughput of plain Envoy with the filter `usage` over the same without it, 64 in flight",
+            "throughput of plain Envoy with the filter `usage` (no OTLP) over the same without it, 64 in flight",
             Bound::AtLeast(0.97),
             tapped(results, "tap_1k"),
             percent,
