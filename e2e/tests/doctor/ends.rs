@@ -4,7 +4,7 @@ use e2e::model::{Model, ModelOptions};
 use e2e::otlp::{Fault, Sink};
 use e2e::world::{Certificates, Scratch};
 
-use crate::{Doctor, closed, saying};
+use crate::{Doctor, closed, saying, silent};
 
 fn model_at(target: &str) -> Doctor {
     Doctor::new(&["--only", "adapter", "--target", target])
@@ -30,6 +30,19 @@ async fn a_model_that_is_not_there_or_answers_something_else_is_told() {
     let redirect = saying("HTTP/1.1 308 Permanent Redirect\r\nlocation: /x\r\ncontent-length: 0\r\n\r\n").await;
     let said = model_at(&format!("http://{redirect}")).says().await;
     said.fails(9, "adapter", "adapter_redirect", &["308", "final URL"]);
+}
+
+#[tokio::test]
+async fn a_model_that_takes_the_request_and_stays_silent_is_told() {
+    let (_listener, address) = silent().await;
+    let asked = model_at(&format!("http://{address}")).with(&["--model", "m"]);
+    let said = asked.says().await;
+    said.fails(
+        9,
+        "adapter",
+        "adapter_timeout",
+        &["within 30 s", &address.to_string(), "loaded"],
+    );
 }
 
 #[tokio::test]

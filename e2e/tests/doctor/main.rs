@@ -13,6 +13,7 @@ mod whole;
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use e2e::relay::{Relay, RelayOptions, Version};
 use e2e::world::site::{DEADLINE, KEY};
@@ -72,7 +73,7 @@ impl Doctor {
 
     async fn text(&mut self) -> (i32, String) {
         let mut process = Process::start("doctor", &mut self.0).unwrap();
-        let code = process.exited(DEADLINE).await.unwrap().code().unwrap();
+        let code = process.exited(PATIENCE).await.unwrap().code().unwrap();
         let text = process.output_to_end(DEADLINE).await;
         assert!(!text.contains(KEY), "the key is in the output:\n{text}");
         (code, text)
@@ -132,6 +133,9 @@ impl Said {
     }
 }
 
+/// A model is given half a minute to answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// The checks of a relay, in order.
 const RELAY: [&str; 6] = ["dns", "proxy", "tcp", "tls", "handshake", "protocol"];
 
@@ -157,6 +161,13 @@ async fn saying(answer: &str) -> SocketAddr {
         }
     });
     address
+}
+
+/// A port whose connections are taken and never answered, as long as this lives.
+async fn silent() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
 }
 
 /// A port where nothing listens.

@@ -3,7 +3,7 @@
 use e2e::relay::{Hello, Refusal, Relay, RelayOptions, Version};
 use e2e::world::site::KEY;
 
-use crate::{Doctor, relay, saying};
+use crate::{Doctor, relay, saying, silent};
 
 async fn relay_with(change: impl FnOnce(&mut RelayOptions)) -> Relay {
     let mut options = RelayOptions::new(Version::V2, KEY);
@@ -92,6 +92,24 @@ async fn the_protocols_version_is_told_and_one_that_is_not_accepted_fails() {
         "unsupported_version",
         &["version 3", "newer spectral-bridge"],
     );
+}
+
+#[tokio::test]
+async fn a_relay_that_stays_silent_is_told_before_the_handshake_and_after_it() {
+    let (_listener, address) = silent().await;
+    let before = Doctor::of_relay(&format!("ws://{address}/connect")).says();
+    let relay = relay_with(|options| options.hello = Hello::Silence).await;
+    let after = Doctor::of_relay(&relay.connect_url()).says();
+    let (before, after) = tokio::join!(before, after);
+    before.fails(
+        6,
+        "handshake",
+        "timeout",
+        &["10s", &address.to_string(), "stays silent"],
+    );
+    assert_eq!(before.statuses(&["tcp", "protocol"]), ["ok", "skipped"]);
+    after.fails(6, "protocol", "no_hello", &["10s", "is no relay"]);
+    assert_eq!(after.statuses(&["tcp", "handshake"]), ["ok", "ok"]);
 }
 
 #[tokio::test]
