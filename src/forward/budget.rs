@@ -10,7 +10,8 @@ use crate::protocol::{Fault, Outgoing};
 /// `max_held_bytes` of one relay, shared by its connection and its forwarding tasks.
 ///
 /// An answer that finds no room waits. So that answers which each hold a part cannot wait for each other for ever, one
-/// at a time may go over the budget; the bound is therefore `max_held_bytes` and one frame.
+/// at a time may go over the budget; the bound is therefore `max_held_bytes` and one frame. Not counted: what is read of
+/// a large answer besides, a quarter of it at most, until it is whole.
 #[derive(Debug, Clone)]
 pub struct Budget {
     bytes: Arc<Semaphore>,

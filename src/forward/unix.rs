@@ -101,7 +101,7 @@ impl AsyncWrite for LocalUnix {
 
 #[expect(
     deprecated,
-    reason = "its successor is unsafe for types that may change their descriptor; this one keeps its own"
+    reason = "its successor asks for a promise that this crate cannot make in safe code; an owned descriptor keeps it"
 )]
 fn room(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(socket, Interest::WRITABLE)

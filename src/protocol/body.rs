@@ -72,17 +72,13 @@ impl Body {
         if let Some(raw) = &mut self.raw {
             return raw.extend_from_slice(piece);
         }
-        match std::str::from_utf8(piece) {
-            Ok(text) => self.push_text(text),
-            Err(e) => {
-                let (valid, rest) = piece.split_at_checked(e.valid_up_to()).unwrap_or((piece, &[]));
-                // the check that was just made, on what it found good
-                self.push_text(std::str::from_utf8(valid).unwrap_or_default());
-                match e.error_len() {
-                    None => rest.iter().for_each(|byte| self.begun.push(*byte)),
-                    Some(_) => self.give_up(rest),
-                }
+        let (whole, begun) = split_begun(piece);
+        match std::str::from_utf8(whole) {
+            Ok(text) => {
+                self.push_text(text);
+                begun.iter().for_each(|byte| self.begun.push(*byte));
             }
+            Err(_) => self.give_up(piece),
         }
     }
 
@@ -164,6 +160,21 @@ impl Begun {
             self.len += 1;
         }
     }
+}
+
+/// Parts a piece from the first bytes of a character at its end that goes on in the next one.
+fn split_begun(piece: &[u8]) -> (&[u8], &[u8]) {
+    let last = piece.iter().rev().take(3).position(|byte| !matches!(byte, 0x80..=0xbf));
+    let begun = last.map_or(0, |back| {
+        let wanted = match piece.iter().rev().nth(back) {
+            Some(0xc0..=0xdf) => 2,
+            Some(0xe0..=0xef) => 3,
+            Some(0xf0..) => 4,
+            Some(_) | None => 1,
+        };
+        if back + 1 < wanted { back + 1 } else { 0 }
+    });
+    piece.split_at_checked(piece.len() - begun).unwrap_or((piece, &[]))
 }
 
 /// A larger body's strings are looked for: below, the whole check costs less than what it would save.
